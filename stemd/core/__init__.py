@@ -1,0 +1,1 @@
+"""Words and rules: errors, jobs, configuration. No threads, no I/O beyond configuration files."""

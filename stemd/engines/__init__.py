@@ -1,0 +1,1 @@
+"""Audio in, stems out. Knows no spool, no user and no configuration file."""

@@ -1,0 +1,213 @@
+"""The seam between stemd and whatever separates: what an engine is, what it is asked, what it answers.
+
+Light on purpose: the daemon and the command line import this module to know which engines and models there are,
+so nothing here loads numpy or torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from stemd.core.errors import StemdError
+from stemd.core.job import Output
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Frames = NDArray[np.float32]
+    """Audio: frames × channels, float32, full scale ±1."""
+
+ENTRY_POINT_GROUP = "stemd.engines"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One model as an engine knows it after loading: stems in the model's own order, rate in Hz, hash of its weights.
+
+    ``max_segment`` is the longest segment the model accepts, in seconds (``None``: any).
+    """
+
+    name: str
+    stems: tuple[str, ...]
+    sample_rate: int
+    channels: int
+    sha256: str
+    max_segment: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrackStats:
+    """The whole track at the model's rate: length in frames, and mean and unbiased standard deviation of its mono mix."""
+
+    frames: int
+    mean: float
+    std: float
+    peak: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Affine map of the track before and after the model: the model sees ``(x - shift) / gain``; zero padding is zero there."""
+
+    shift: float = 0.0
+    gain: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One pass of one network over the track: segments of ``segment`` frames that advance by ``stride``.
+
+    A bag of models is several lanes, and so are several random shifts. The grid of segments starts ``lead`` frames
+    before the track's first frame. ``weights`` gives this lane's share in each stem of the result (a stem without
+    weight is not needed from it); the driver divides by the sum over all lanes.
+    """
+
+    member: int
+    segment: int
+    stride: int
+    lead: int
+    weights: Mapping[str, float]
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """What a plug-in implements. One instance lives in one worker process and is used by one thread.
+
+    Order of calls: ``load`` once; then for each job ``lanes`` and ``begin``, and ``separate_segments`` many times;
+    ``close`` at the end. Expected failures are ``StemdError`` with a code of the M, E or R family.
+    """
+
+    name: str
+
+    @property
+    def version(self) -> str:
+        """The version of the separating library, e.g. ``4.1.0``."""
+        ...
+
+    def load(self, model: str, store: Path, device: str) -> ModelInfo:
+        """Load ``model`` from the model store onto ``device`` (``auto``, ``cpu``, ``cuda``, ``mps``) and keep it."""
+        ...
+
+    def lanes(self, options: Mapping[str, Any], stems: Sequence[str]) -> tuple[Lane, ...]:
+        """The passes needed to give ``stems``; validates ``options`` (STEMD-E004)."""
+        ...
+
+    def begin(self, stats: TrackStats) -> Scaling:
+        """A new track is about to be separated."""
+        ...
+
+    def window(self, lane: Lane, frames: int) -> int:
+        """How many frames the network must be given to answer for a segment of ``frames`` frames (≥ ``frames``)."""
+        ...
+
+    def separate_segments(self, lane: Lane, batch: Frames) -> Mapping[str, Frames]:
+        """Separate ``batch`` (segments × frames × channels): for each stem with weight an array of the same shape."""
+        ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """Settings in force that a manifest records: device, precision, threads."""
+        ...
+
+    def close(self) -> None:
+        """Free what ``load`` took."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SeparationRequest:
+    """Everything a separation needs; no spool, user or configuration in it.
+
+    ``source`` is the audio file; ``chunks`` and ``out`` are existing folders to write below: intermediate float32
+    stems and finished files. ``tags`` are written into every stem on top of the source's own, ``stamp`` after them
+    (provenance, the ``STEMD_*`` tags).
+    """
+
+    source: Path
+    chunks: Path
+    out: Path
+    stems: int | tuple[str, ...]
+    output: Output
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    stamp: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StemFile:
+    """One finished file as measured after reading it back. ``peak`` is linear, ``lufs`` integrated (BS.1770; ``None``: silence)."""
+
+    name: str
+    stem: str
+    sha256: str
+    bytes: int
+    frames: int
+    sample_rate: int
+    channels: int
+    peak: float
+    lufs: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """The source as decoded: what its stems must match."""
+
+    frames: int
+    sample_rate: int
+    channels: int
+    format: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SeparationResult:
+    """What came out. ``gain_db`` is the one gain shared by all stems; ``timings`` are seconds per stage."""
+
+    source: SourceFacts
+    files: tuple[StemFile, ...]
+    gain_db: float
+    settings: Mapping[str, Any]
+    timings: Mapping[str, float]
+    chunks: Mapping[str, int]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a separation is: ``stage`` is ``decode``, ``separate`` or ``encode``; ``fraction`` 0–1 over the whole job."""
+
+    stage: str
+    fraction: float
+
+
+class CancelledError(Exception):
+    """Raised by the progress callback's owner to stop a separation between two segments."""
+
+
+#: Called after each segment or block; may raise ``CancelledError``.
+ProgressCallback = Callable[[Progress], None]
+
+
+def names() -> tuple[str, ...]:
+    """The installed engines' names, sorted."""
+    return tuple(sorted(point.name for point in entry_points(group=ENTRY_POINT_GROUP)))
+
+
+def create(name: str) -> Engine:
+    """Import and make the engine called ``name``; loads nothing yet.
+
+    Raises:
+        StemdError: STEMD-E001 (no such engine), STEMD-E002 (its packages do not import).
+    """
+    found = [point for point in entry_points(group=ENTRY_POINT_GROUP) if point.name == name]
+    if not found:
+        raise StemdError("STEMD-E001", f"no engine called {name!r}; installed: {', '.join(names()) or 'none'}")
+    try:
+        engine: Engine = found[0].load()()
+    except ImportError as error:
+        raise StemdError("STEMD-E002", f"engine {name!r} does not load: {error}") from error
+    return engine

@@ -1,0 +1,1 @@
+"""The process that separates: loads a model once, then takes one job at a time."""
