@@ -53,9 +53,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     ),
     _S.DEFERRED: frozenset({_S.WAITING, _S.HELD, _S.FAILED, _S.CANCELLED, _S.ERASED}),
     _S.HELD: frozenset({_S.WAITING, _S.CANCELLED, _S.ERASED}),
-    _S.RUNNING: frozenset(
-        {_S.PUBLISHING, _S.RETRY_WAIT, _S.WAITING, _S.DEFERRED, _S.FAILED, _S.CANCELLED, _S.ERASED}
-    ),
+    _S.RUNNING: frozenset({_S.PUBLISHING, _S.RETRY_WAIT, _S.WAITING, _S.DEFERRED, _S.FAILED, _S.CANCELLED, _S.ERASED}),
     _S.RETRY_WAIT: frozenset({_S.WAITING, _S.HELD, _S.FAILED, _S.CANCELLED, _S.ERASED}),
     _S.PUBLISHING: frozenset({_S.DONE, _S.RETRY_WAIT, _S.WAITING, _S.FAILED, _S.ERASED}),
     _S.DONE: frozenset({_S.ERASED}),

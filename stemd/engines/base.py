@@ -27,7 +27,7 @@ ENTRY_POINT_GROUP = "stemd.engines"
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """One model as an engine knows it after loading: stems in the model's own order, rate in Hz, hash of its weights.
+    """One model as an engine knows it after loading: stems in the model's order, rate in Hz, hash of its weights.
 
     ``max_segment`` is the longest segment the model accepts, in seconds (``None``: any).
     """
@@ -42,7 +42,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class TrackStats:
-    """The whole track at the model's rate: length in frames, and mean and unbiased standard deviation of its mono mix."""
+    """The whole track at the model's rate: frames, mean and unbiased standard deviation of its mono mix, peak."""
 
     frames: int
     mean: float
@@ -52,7 +52,7 @@ class TrackStats:
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """Affine map of the track before and after the model: the model sees ``(x - shift) / gain``; zero padding is zero there."""
+    """Affine map around the model: it sees ``(x - shift) / gain``, padded with zeros after that map."""
 
     shift: float = 0.0
     gain: float = 1.0
@@ -124,7 +124,7 @@ class SeparationRequest:
 
     ``source`` is the audio file; ``chunks`` and ``out`` are existing folders to write below: intermediate float32
     stems and finished files. ``tags`` are written into every stem on top of the source's own, ``stamp`` after them
-    (provenance, the ``STEMD_*`` tags).
+    (provenance, the ``STEMD_*`` tags). ``checkpoint`` is how many seconds of finished stems are kept at a time.
     """
 
     source: Path
@@ -135,11 +135,12 @@ class SeparationRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     stamp: Mapping[str, str] = field(default_factory=dict)
+    checkpoint: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class StemFile:
-    """One finished file as measured after reading it back. ``peak`` is linear, ``lufs`` integrated (BS.1770; ``None``: silence)."""
+    """One finished file, measured after reading it back: linear peak, integrated LUFS (BS.1770; ``None``: silence)."""
 
     name: str
     stem: str
@@ -178,7 +179,7 @@ class SeparationResult:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a separation is: ``stage`` is ``decode``, ``separate`` or ``encode``; ``fraction`` 0–1 over the whole job."""
+    """Where a separation is: stage ``decode``, ``separate`` or ``encode``; ``fraction`` 0–1 over the whole job."""
 
     stage: str
     fraction: float

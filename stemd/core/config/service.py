@@ -1,0 +1,123 @@
+"""Settings of the service itself: places, models, logging, chunks, retries, retention, HTTP, hand-over."""
+
+from __future__ import annotations
+
+import os
+from typing import Literal
+
+from pydantic import Field
+
+from stemd.core.config.fields import AbsolutePath, Count, Duration, Listen, Section, StatePath, Text, Texts, Url
+from stemd.core.config.places import default_models, default_run
+
+
+class Paths(Section):
+    """Where stemd keeps what is not in the spool."""
+
+    state: StatePath = Field(
+        default=None,
+        description="Audit trail, caches and pauses of a spool. ROOT/.state: beside it, so that daemons don't collide.",
+    )
+    models: AbsolutePath = Field(
+        default_factory=lambda: default_models(os.environ),
+        description="The model store. Default: $CACHE_DIRECTORY/models, else the user's cache folder.",
+        examples=["/var/cache/stemd/models"],
+    )
+    run: AbsolutePath | None = Field(
+        default_factory=lambda: default_run(os.environ),
+        description="The control socket's folder. Default: $RUNTIME_DIRECTORY, "
+        "else $XDG_RUNTIME_DIR/stemd, else the state folder.",
+        examples=["/run/stemd"],
+    )
+
+
+class Models(Section):
+    """How model weights get here."""
+
+    fetch: Literal["auto", "never"] = Field(
+        default="auto", description="auto: when a job first needs one. never: only by command."
+    )
+    from_: Text | None = Field(
+        default=None,
+        alias="from",
+        description="A mirror's address or a folder to fetch from; null: where each model is published.",
+        examples=["/mnt/models"],
+    )
+
+
+class Shutdown(Section):
+    """How the service stops."""
+
+    drain: Duration = Field(
+        default=30.0, description="Running jobs may finish for this long; then checkpoint and requeue."
+    )
+
+
+class Log(Section):
+    """Logging, to stderr (the journal under systemd)."""
+
+    format: Literal["auto", "text", "json"] = Field(
+        default="auto", description="auto: text on a terminal, else json lines."
+    )
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug, info, warning or error."
+    )
+
+
+class Compliance(Section):
+    """Written into every sidecar and manifest as they are."""
+
+    purpose: Text | None = Field(
+        default=None, description="Why the recordings are processed.", examples=["stem production"]
+    )
+    region: Text | None = Field(default=None, description="Where.", examples=["EU"])
+
+
+class Chunking(Section):
+    """Long recordings are worked off in chunks that survive a restart."""
+
+    threshold: Duration = Field(default=600.0, description="Recordings longer than this keep checkpoints.")
+    checkpoint: Duration = Field(default=60.0, description="At most this much audio is done again after a crash.")
+
+
+class Retry(Section):
+    """Failures that may pass are tried again, with full-jitter exponential backoff."""
+
+    tries: Count = Field(default=5, description="Attempts in all; then the job goes to orphan/.")
+    base: Duration = Field(default=30.0, description="Upper bound of the first wait; doubled each time …")
+    cap: Duration = Field(default=3600.0, description="… up to this.")
+
+
+class Retention(Section):
+    """What is deleted when; null keeps it for ever."""
+
+    outbox: Duration | None = Field(default=30 * 86400.0, description="Finished folders.")
+    orphan: Duration | None = Field(default=14 * 86400.0, description="Failed folders, with their sources.")
+    status: Duration | None = Field(default=7 * 86400.0, description="status/UUID.json of ended jobs.")
+    audit: Duration | None = Field(default=365 * 86400.0, description="The audit trail.")
+
+
+class Http(Section):
+    """The read-only HTTP port: health, metrics, jobs and the status page."""
+
+    listen: Listen | None = Field(
+        default="127.0.0.1:9814",
+        description="ADDRESS:PORT; null: no port. Beyond loopback every request needs a user's token.",
+    )
+    audio: bool = Field(default=False, description="Whether the page of a job may play its stems.")
+
+
+class Handoff(Section):
+    """What is told of a finished job."""
+
+    webhook: Url | None = Field(
+        default=None, description="POST to this address.", examples=["https://example.org/stems"]
+    )
+    command: Texts | None = Field(
+        default=None,
+        description="Run this, with the finished folder as last argument.",
+        examples=[["/usr/local/bin/next", "--stems"]],
+    )
+    directory: AbsolutePath | None = Field(
+        default=None, description="Write a ticket (JSON) into this folder.", examples=["/srv/recon/tickets"]
+    )

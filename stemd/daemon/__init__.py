@@ -1,0 +1,1 @@
+"""The service: watches, decides, hands out work, and sees every job to its end."""

@@ -1,0 +1,88 @@
+"""All unfinished jobs of one daemon, and the ways a job ends. Everyone who changes a job's fate goes through here."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from stemd.core.config import Config
+from stemd.core.errors import StemdError
+from stemd.core.job import JobId, JobState, Outcome
+from stemd.daemon.live import Live
+from stemd.ops.metrics import Metrics
+from stemd.spool import deliver, durable
+
+
+class Board:
+    """The jobs in memory. ``ended`` counts what ended since the start, by outcome."""
+
+    def __init__(self, config: Config, metrics: Metrics) -> None:
+        self.config, self.metrics = config, metrics
+        self.jobs: dict[JobId, Live] = {}
+        self.ended: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
+
+    def add(self, live: Live) -> None:
+        self.jobs[live.id] = live
+
+    def get(self, job_id: str | None) -> Live | None:
+        return self.jobs.get(JobId(job_id)) if job_id else None
+
+    def in_state(self, state: JobState) -> list[Live]:
+        return [live for live in self.jobs.values() if live.state is state]
+
+    def requeue(self, live: Live, stage: str) -> None:
+        """Back into the queue, whatever it waited for."""
+        live.work.not_before.unlink(missing_ok=True)
+        live.enter(JobState.WAITING, stage)
+
+    def defer(self, live: Live, reason: StemdError) -> None:
+        """Wait until what is missing is there."""
+        live.enter(JobState.DEFERRED, "model missing", reason=reason)
+        live.log("deferred", code=reason.code, reason=reason.message, remedy=reason.remedy)
+
+    def wait(self, live: Live, error: StemdError, delay: float) -> None:
+        """Try again in ``delay`` seconds; a restart remembers it."""
+        self.metrics.retries.labels(error.error_class.value).inc()
+        not_before = time.time() + delay
+        wait = {"state": JobState.RETRY_WAIT.value, "not_before": not_before, "reason": error.to_dict()}
+        durable.write_json(live.work.not_before, wait)
+        live.not_before = not_before
+        live.enter(JobState.RETRY_WAIT, "waiting to try again", reason=error)
+        live.log("retry_scheduled", code=error.code, seconds=round(delay, 1))
+
+    def give_up(self, live: Live, error: StemdError) -> None:
+        """Into orphan/, with the reason."""
+        outcome = Outcome.CANCELLED if error.code == "STEMD-P002" else Outcome.FAILED
+        live.log("giving_up", code=error.code, message=error.message, remedy=error.remedy)
+        target = deliver.to_orphan(live.spool, live.work, error, live.user)
+        self.metrics.orphans.labels(error.error_class.value).inc()
+        self._end(live, outcome, str(target), error)
+
+    def publish(self, live: Live) -> None:
+        """Make a staged result visible.
+
+        Raises:
+            StemdError: it could not be; the job is still in work/, unpublished.
+        """
+        assert live.job is not None
+        live.enter(JobState.PUBLISHING, "publishing")
+        target = deliver.to_outbox(live.spool, live.work, live.job)
+        self.published(live, str(target))
+
+    def published(self, live: Live, target: str) -> None:
+        """The result is in the outbox."""
+        live.progress = 1.0
+        self._end(live, Outcome.DONE, target, None)
+
+    def _end(self, live: Live, outcome: Outcome, target: str, error: StemdError | None) -> None:
+        """The last word on a job: its final status, and the canonical line of the log."""
+        live.state, live.stage = JobState(outcome.value), "ended"
+        live.reason, live.not_before = error, None
+        live.write_status(target)
+        self.jobs.pop(live.id, None)
+        self.ended[outcome] += 1
+        seconds = round(max(0.0, time.time() - live.claimed_at), 3)
+        self.metrics.completed.labels(live.engine, outcome.value).inc()
+        self.metrics.end_to_end.observe(seconds)
+        facts: dict[str, Any] = {"code": error.code} if error else {}
+        live.log("job_ended", outcome=outcome.value, attempts=live.attempts, seconds=seconds, result=target, **facts)

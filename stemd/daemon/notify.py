@@ -1,0 +1,42 @@
+"""Words to the service manager (sd_notify); silent where there is none."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import sdnotify
+
+
+class ServiceManager:
+    """Ready, status, reload and watchdog messages."""
+
+    def __init__(self) -> None:
+        self._notifier = sdnotify.SystemdNotifier()
+        microseconds = int(os.environ.get("WATCHDOG_USEC", "0"))
+        self._interval = microseconds / 1e6 / 3 if microseconds else None
+        self._next_ping = 0.0
+
+    def ready(self) -> None:
+        self._notifier.notify("READY=1")
+
+    def status(self, sentence: str) -> None:
+        self._notifier.notify(f"STATUS={sentence}")
+
+    def reloading(self) -> None:
+        """``notify-reload`` needs the time as well (sd_notify(3), systemd ≥ 253)."""
+        self._notifier.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        self._notifier.notify("STOPPING=1")
+
+    def extend_start(self, seconds: float) -> None:
+        """Recovery takes longer: ask for ``seconds`` more."""
+        self._notifier.notify(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+
+    def alive(self) -> None:
+        """The loop has turned; pings the watchdog three times per interval."""
+        now = time.monotonic()
+        if self._interval is not None and now >= self._next_ping:
+            self._next_ping = now + self._interval
+            self._notifier.notify("WATCHDOG=1")

@@ -1,0 +1,93 @@
+"""Between claim and queue: read the job's description and hash its source, on threads, because it may take minutes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from stemd.core.errors import StemdError
+from stemd.core.job import Job, JobId, JobState
+from stemd.daemon.board import Board
+from stemd.daemon.live import Live
+from stemd.spool import claim, deliver
+from stemd.spool.layout import WorkDir
+
+Sealed = Future[tuple[WorkDir, Job] | None]
+
+#: How soon a claimed file that somebody still writes is looked at again (seconds).
+_AGAIN = 1.0
+
+
+class Sealer:
+    """Turns claimed entries into queued jobs."""
+
+    def __init__(self, board: Board, wake: Callable[[], None]) -> None:
+        self._board, self._wake = board, wake
+        self._running: dict[JobId, Sealed] = {}
+        self._again: dict[JobId, float] = {}
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="seal")
+
+    def start(self, live: Live) -> None:
+        future = self._threads.submit(claim.seal, live.spool, live.work, self._board.config)
+        self._running[live.id] = future
+        future.add_done_callback(lambda _: self._wake())
+
+    def busy(self, live: Live) -> bool:
+        """Whether a thread is at the job's folder now."""
+        return live.id in self._running
+
+    def next_look(self) -> float | None:
+        return min(self._again.values(), default=None)
+
+    def tick(self, now: float) -> None:
+        """Take what is ready; ``now`` is monotonic seconds."""
+        for job_id in [job_id for job_id, due in self._again.items() if due <= now]:
+            del self._again[job_id]
+            if (live := self._board.get(job_id)) is not None:
+                self.start(live)
+        for job_id in [job_id for job_id, future in self._running.items() if future.done()]:
+            future = self._running.pop(job_id)
+            if (live := self._board.get(job_id)) is not None:
+                self._take(live, future)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _take(self, live: Live, future: Sealed) -> None:
+        try:
+            result = future.result()
+        except claim.AcknowledgedError as known:
+            self._acknowledge(live, known.job_id)
+        except StemdError as error:
+            self._board.give_up(live, error)
+        else:
+            if live.cancelling:
+                self._board.give_up(live, StemdError("STEMD-P002"))
+            elif result is None:
+                live.enter(JobState.WAITING, "still open for writing")
+                self._again[live.id] = time.monotonic() + _AGAIN
+            else:
+                self._adopt(live, *result)
+
+    def _adopt(self, live: Live, work: WorkDir, job: Job) -> None:
+        """The job has its description now, and perhaps the identity that it asks for."""
+        if work.path != live.work.path:
+            self._drop(live)
+            live.work = work
+            self._board.add(live)
+        live.job, live.user = job, job.user_id
+        live.enter(JobState.WAITING, "queued")
+        live.log("queued", title=job.title, stems=job.request.stems, sha256=job.source.sha256)
+
+    def _acknowledge(self, live: Live, known: JobId) -> None:
+        """The same job again: the existing one stands, this drop is let go."""
+        live.log("acknowledged", known_job=known)
+        self._board.metrics.claims.labels("duplicate").inc()
+        deliver.retire(live.spool, live.work)
+        self._drop(live)
+
+    def _drop(self, live: Live) -> None:
+        """Forget the id under which the job was claimed."""
+        live.spool.status_file(live.id).unlink(missing_ok=True)
+        del self._board.jobs[live.id]

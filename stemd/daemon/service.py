@@ -1,0 +1,273 @@
+"""The daemon as a process: start-up, recovery, the loop, signals, reload, and a clean end."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from stemd import __version__
+from stemd.core.config import Config, Loaded
+from stemd.core.errors import Exit, StemdError
+from stemd.core.job import JobState, Outcome
+from stemd.daemon.board import Board
+from stemd.daemon.control import ControlServer
+from stemd.daemon.dispatcher import Dispatcher
+from stemd.daemon.notify import ServiceManager
+from stemd.daemon.pool import Pool
+from stemd.daemon.runs import Runs
+from stemd.daemon.scanner import Scanner, door_names
+from stemd.daemon.steering import Steering
+from stemd.engines import base
+from stemd.ops import logs, web
+from stemd.ops.health import Health
+from stemd.ops.metrics import Metrics
+from stemd.ops.view import DaemonView
+from stemd.spool import lease, probes, recover
+from stemd.spool.layout import Spool
+
+#: With ``--once``, a retry that is due within so many seconds is waited for.
+_SHORT_RETRY = 60.0
+_STATUS_INTERVAL = 5.0
+
+
+class Service:
+    """One running daemon. Everything but HTTP and hashing happens on the thread that calls ``run``."""
+
+    def __init__(self, loaded: Loaded, reload: Callable[[], Loaded], *, once: bool) -> None:
+        self._config: Config = loaded.config
+        self._load_again, self._once = reload, once
+        self._spools = tuple(Spool(root) for root in self._config.spool)
+        self._selector = selectors.DefaultSelector()
+        self._manager = ServiceManager()
+        self._metrics = Metrics(tuple(sorted({*self._config.engines, *base.names()})))
+        self._stop_at: float | None = None
+        self._reload_wanted = False
+        self._view = DaemonView(loop_at=time.monotonic())
+        self._next_status = 0.0
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self._selector.register(self._wake_read, selectors.EVENT_READ, self._woken)
+
+    def run(self) -> int:
+        """Serve until told to stop (or, with ``once``, until nothing is left to do); returns the exit status."""
+        lease.ignore_lease_signal()
+        with ExitStack() as stack:
+            for spool in self._spools:
+                probes.prepare(spool, door_names(self._config))
+                stack.callback(os.close, probes.take_lock(spool))
+                probes.check(spool)
+            self._open_port(stack)
+            scanners = [Scanner(spool, self._config, self.wake) for spool in self._spools]
+            dispatcher = self._build(scanners)
+            for scanner in dispatcher.scanners:
+                stack.callback(scanner.stop)
+            stack.callback(dispatcher.sealer.close)
+            self._open_control(stack)
+            self._take_signals()
+            self._recover()
+            self._loop()
+        return self._status()
+
+    def wake(self) -> None:
+        """Make the loop turn now; safe from any thread and signal handler."""
+        with suppress(BlockingIOError):  # a full pipe: it is awake already
+            os.write(self._wake_write, b"\0")
+
+    # ---- start
+
+    def _build(self, scanners: list[Scanner]) -> Dispatcher:
+        board = Board(self._config, self._metrics)
+        runs = Runs(board)
+        runs.pool = Pool(self._selector, runs)
+        self._dispatcher = Dispatcher(board, scanners, runs.pool, runs, self.wake)
+        for scanner in scanners:
+            mode = scanner.watcher.mode
+            self._metrics.watch_mode.labels(str(scanner.spool.inbox), mode).set(1)
+            logs.get().info("watching", inbox=scanner.spool.inbox, mode=mode, why=scanner.watcher.why or None)
+        return self._dispatcher
+
+    def _open_port(self, stack: ExitStack) -> None:
+        listen = self._config.http.listen
+        if listen is None or self._once:
+            return
+        health = Health(self._config, self._spools, self._config.paths.models)
+        port = web.Port(web.application(lambda: self._view, health, self._metrics), str(listen))
+        port.start()
+        stack.callback(port.stop)
+        logs.get().info("http_listening", address=port.address)
+
+    def _open_control(self, stack: ExitStack) -> None:
+        steering = Steering(self._dispatcher, self._reload, lambda: self._look().to_dict())
+        for spool in self._spools[:1]:
+            control = ControlServer(self._config.run_of(spool.root), self._selector, steering.answer)
+            stack.callback(control.close)
+
+    def _take_signals(self) -> None:
+        signal.signal(signal.SIGTERM, self._on_stop)
+        signal.signal(signal.SIGINT, self._on_stop)
+        signal.signal(signal.SIGHUP, self._on_hangup)
+
+    def _recover(self) -> None:
+        def progress() -> None:
+            self._manager.extend_start(60)
+            self._view = DaemonView(loop_at=time.monotonic(), reason="recovering")
+
+        for spool in self._spools:
+            for found in recover.recover(spool, progress):
+                self._dispatcher.recovered(spool, found)
+        self._metrics.ready.set(1)
+        self._manager.ready()
+        logs.get().info(
+            "ready", version=__version__, pid=os.getpid(), spools=[str(spool.root) for spool in self._spools]
+        )
+
+    # ---- the loop
+
+    def _loop(self) -> None:
+        while not self._finished():
+            if self._reload_wanted:
+                self._reload_wanted = False
+                self._reload()
+            pause = self._dispatcher.tick()
+            self._view = self._look()
+            self._tell_manager()
+            for key, _ in self._selector.select(pause):
+                key.data()
+        self._end()
+
+    def _finished(self) -> bool:
+        dispatcher = self._dispatcher
+        if self._stop_at is not None:
+            if dispatcher.board.in_state(JobState.RUNNING) and time.monotonic() > self._stop_at:
+                self._stop_at = float("inf")
+                for live in dispatcher.board.in_state(JobState.RUNNING):
+                    dispatcher.runs.interrupt(live)
+            return not dispatcher.board.in_state(JobState.RUNNING)
+        return self._once and self._empty()
+
+    def _empty(self) -> bool:
+        """Whether ``--once`` has nothing left to wait for."""
+        board = self._dispatcher.board
+        if not all(scanner.idle for scanner in self._dispatcher.scanners):
+            return False
+        busy = (JobState.WAITING, JobState.RUNNING, JobState.PUBLISHING)
+        if any(board.in_state(state) for state in busy):
+            return False
+        soon = time.time() + _SHORT_RETRY
+        return not any((live.not_before or 0.0) <= soon for live in board.in_state(JobState.RETRY_WAIT))
+
+    def _end(self) -> None:
+        self._manager.stopping()
+        self._view = DaemonView(loop_at=time.monotonic(), reason="stopping")
+        pool = self._dispatcher.pool
+        for worker in list(pool.workers):
+            pool.kill(worker, "stop")
+        deadline = time.monotonic() + 5
+        while pool.workers and time.monotonic() < deadline:
+            for key, _ in self._selector.select(0.1):
+                key.data()
+        logs.get().info(
+            "stopped", **{outcome.value: number for outcome, number in self._dispatcher.board.ended.items()}
+        )
+
+    def _status(self) -> int:
+        board = self._dispatcher.board
+        if not self._once:
+            return Exit.OK
+        if board.ended[Outcome.FAILED]:
+            return Exit.GENERAL
+        return Exit.TRY_LATER if board.jobs else Exit.OK
+
+    # ---- signals and reload
+
+    def _on_stop(self, number: int, _: Any) -> None:
+        self.wake()
+        if self._stop_at is None:
+            self._dispatcher.draining = True
+            self._stop_at = time.monotonic() + self._config.shutdown.drain
+            return
+        for worker in list(self._dispatcher.pool.workers):
+            self._dispatcher.pool.kill(worker, "stop")
+
+    def _on_hangup(self, number: int, _: Any) -> None:
+        self._reload_wanted = True
+        self.wake()
+
+    def _reload(self) -> None:
+        """Take over a changed configuration; one with faults changes nothing.
+
+        Raises:
+            StemdError: STEMD-C001 or C002, when asked through the control socket.
+        """
+        self._manager.reloading()
+        try:
+            config = self._load_again().config
+        except StemdError as error:
+            self._metrics.reload_ok.set(0)
+            logs.get().error("reload_failed", code=error.code, reason=error.message)
+            return
+        finally:
+            self._manager.ready()
+        fixed = [key for key in ("spool", "http", "paths") if getattr(config, key) != getattr(self._config, key)]
+        if fixed:
+            logs.get().warning("reload_needs_restart", keys=fixed)
+        self._config = self._dispatcher.board.config = config
+        for scanner in self._dispatcher.scanners:
+            probes.prepare(scanner.spool, door_names(config))
+            scanner.configure(config)
+        self._metrics.reload_ok.set(1)
+        logs.get().info("reloaded")
+
+    # ---- what is shown
+
+    def _look(self) -> DaemonView:
+        dispatcher = self._dispatcher
+        states = [state for state in JobState if not state.ended]
+        return DaemonView(
+            ready=True,
+            reason="draining" if dispatcher.draining else "serving",
+            draining=dispatcher.draining,
+            loop_at=time.monotonic(),
+            jobs={state.value: len(dispatcher.board.in_state(state)) for state in states},
+            workers=tuple(
+                {
+                    "pid": worker.pid,
+                    "engine": worker.setup.engine,
+                    "model": worker.setup.model,
+                    "state": worker.state.value,
+                    "job_uuid": worker.job_id,
+                    **worker.facts,
+                }
+                for worker in dispatcher.pool.workers
+            ),
+            inboxes=tuple(
+                {"inbox": str(scanner.spool.inbox), "watch": scanner.watcher.mode, **scanner.counts}
+                for scanner in dispatcher.scanners
+            ),
+        )
+
+    def _tell_manager(self) -> None:
+        self._manager.alive()
+        if self._view.loop_at >= self._next_status:
+            self._next_status = self._view.loop_at + _STATUS_INTERVAL
+            self._manager.status(self._view.sentence)
+
+    def _woken(self) -> None:
+        with suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
+
+
+def run(loaded: Loaded, reload: Callable[[], Loaded], *, once: bool = False) -> int:
+    """Run the daemon in this process; ``reload`` reads the configuration again. Returns the exit status.
+
+    Raises:
+        StemdError: a start-up check failed.
+    """
+    logs.configure(loaded.config.log.format, loaded.config.log.level)
+    return Service(loaded, reload, once=once).run()

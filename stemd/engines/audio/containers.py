@@ -1,0 +1,132 @@
+"""Does an uncompressed sound file hold all the bytes its header promises?
+
+libsndfile quietly clamps a data chunk that is longer than the file, so a cut-off upload would pass as a shorter
+song. These functions read only headers (WAV, RF64/BW64, Wave64, AIFF, CAF), and the marks that say whether an MP3
+declares its length and whether an Ogg stream reached its end.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import BinaryIO
+
+_UNKNOWN_32 = 0xFFFFFFFF
+_W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
+_W64_FMT, _W64_DATA = b"fmt \xf3\xac\xd3\x11", b"data\xf3\xac\xd3\x11"
+_MAX_CHUNKS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class DataChunk:
+    """Where the samples lie: first byte, declared bytes (``None``: the header leaves it open), bytes per frame."""
+
+    start: int
+    size: int | None
+    frame: int
+
+
+def missing_frames(file: BinaryIO) -> int:
+    """How many whole frames the header declares beyond the end of the file; 0 where it holds all or does not say."""
+    chunk = data_chunk(file)
+    if chunk is None or chunk.size is None:
+        return 0
+    missing = chunk.start + chunk.size - os.fstat(file.fileno()).st_size
+    return max(0, missing) // max(1, chunk.frame)
+
+
+def data_chunk(file: BinaryIO) -> DataChunk | None:
+    """The data chunk of an uncompressed container, or ``None`` for any other file."""
+    file.seek(0)
+    head = file.read(40)
+    try:
+        if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
+            return _wave(file)
+        if head[:16] == _W64_RIFF:
+            return _wave64(file)
+        if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+            return _aiff(file)
+        if head[:4] == b"caff":
+            return _caf(file)
+    except struct.error:
+        return None
+    return None
+
+
+def _wave(file: BinaryIO) -> DataChunk | None:
+    at, frame, long_size = 12, 1, None
+    for _ in range(_MAX_CHUNKS):
+        file.seek(at)
+        name, size = struct.unpack("<4sI", file.read(8))
+        if name == b"ds64":
+            long_size = struct.unpack("<QQ", file.read(16))[1]
+        elif name == b"fmt ":
+            frame = struct.unpack("<HHIIH", file.read(14))[4]
+        elif name == b"data":
+            if size == _UNKNOWN_32 and long_size is not None:
+                return DataChunk(at + 8, long_size, frame)
+            return DataChunk(at + 8, None if size in (0, _UNKNOWN_32) else size, frame)
+        at += 8 + size + size % 2
+    return None
+
+
+def _wave64(file: BinaryIO) -> DataChunk | None:
+    at, frame = 40, 1
+    for _ in range(_MAX_CHUNKS):
+        file.seek(at)
+        name, size = struct.unpack("<16sQ", file.read(24))
+        if name.startswith(_W64_FMT):
+            frame = struct.unpack("<HHIIH", file.read(14))[4]
+        elif name.startswith(_W64_DATA):
+            return DataChunk(at + 24, size - 24 if size > 24 else None, frame)
+        at += max(24, (size + 7) // 8 * 8)
+    return None
+
+
+def _aiff(file: BinaryIO) -> DataChunk | None:
+    at, frame = 12, 1
+    for _ in range(_MAX_CHUNKS):
+        file.seek(at)
+        name, size = struct.unpack(">4sI", file.read(8))
+        if name == b"COMM":
+            channels, _, bits = struct.unpack(">hIh", file.read(8))
+            frame = channels * ((bits + 7) // 8)
+        elif name == b"SSND":
+            return DataChunk(at + 8, size or None, frame)
+        at += 8 + size + size % 2
+    return None
+
+
+def _caf(file: BinaryIO) -> DataChunk | None:
+    at, frame = 8, 1
+    for _ in range(_MAX_CHUNKS):
+        file.seek(at)
+        name, size = struct.unpack(">4sq", file.read(12))
+        if name == b"desc":
+            frame = struct.unpack(">d4sII", file.read(20))[3] or 1
+        elif name == b"data":
+            return DataChunk(at + 12, None if size < 0 else size, frame)
+        at += 12 + max(0, size)
+    return None
+
+
+def mp3_declares_length(file: BinaryIO) -> bool:
+    """Whether the first MPEG frame is a Xing, Info or VBRI header, which states how many frames follow."""
+    file.seek(0)
+    head = file.read(10)
+    skip = 0
+    if head[:3] == b"ID3" and len(head) == 10:
+        skip = 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
+    file.seek(skip)
+    first = file.read(4096)
+    return any(mark in first for mark in (b"Xing", b"Info", b"VBRI"))
+
+
+def ogg_is_complete(file: BinaryIO) -> bool:
+    """Whether the last Ogg page carries the end-of-stream flag (RFC 3533 §6)."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 65_536 * 2))
+    tail = file.read()
+    at = tail.rfind(b"OggS")
+    return at >= 0 and at + 5 < len(tail) and bool(tail[at + 5] & 4)

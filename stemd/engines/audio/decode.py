@@ -1,0 +1,138 @@
+"""A source file as stemd sees it: one or two channels of finite float32 frames, the same in every pass."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stemd.core.errors import StemdError
+from stemd.core.job import printable
+from stemd.engines.audio import containers, ffmpeg, sndfile
+from stemd.engines.audio.reader import Probe
+from stemd.engines.base import SourceFacts
+from stemd.engines.faults import reading
+
+if TYPE_CHECKING:
+    from stemd.engines.base import Frames
+
+LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
+_HALF_POWER = 0.5**0.5
+
+
+@dataclass(slots=True)
+class Source:
+    """An opened source. ``frames`` is known after the first complete pass of ``blocks``."""
+
+    path: Path
+    probe: Probe
+    by_ffmpeg: bool
+    frames: int | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def rate(self) -> int:
+        return self.probe.rate
+
+    @property
+    def channels(self) -> int:
+        """1 or 2: what is left after folding."""
+        return min(2, self.probe.channels)
+
+    def facts(self) -> SourceFacts:
+        """What the stems must match; only after a complete pass."""
+        assert self.frames is not None
+        return SourceFacts(self.frames, self.rate, self.channels, self.probe.format, self.probe.tags)
+
+    def blocks(self) -> Generator[Frames]:
+        """Decode from the first frame: blocks of frames × ``channels``, non-finite samples as 0.
+
+        Raises:
+            StemdError: STEMD-A001 (not decodable), STEMD-A002 (cut short), STEMD-A003 (no frames), STEMD-S008,
+                STEMD-S006 or STEMD-S014 (the file is gone, not readable, or changed between two passes).
+        """
+        with reading(self.path):
+            raw = (
+                ffmpeg.blocks(self.path, self.probe.rate, self.probe.channels)
+                if self.by_ffmpeg
+                else sndfile.blocks(self.path)
+            )
+            count = 0
+            for block in raw:
+                count += len(block)
+                yield fold(self._finite(block), self.probe.wav_order)
+        self._account(count)
+
+    def warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def _finite(self, block: Frames) -> Frames:
+        good = np.isfinite(block)
+        if good.all():
+            return block
+        self.warn("samples that are no finite numbers were taken as 0")
+        return np.where(good, block, np.float32(0))
+
+    def _account(self, count: int) -> None:
+        name, declared = printable(self.path.name), self.probe.declared
+        if declared is not None and count < declared - self.probe.tolerance:
+            raise StemdError("STEMD-A002", f"{name} declares {declared} frames and holds {count}")
+        if count == 0:
+            raise StemdError("STEMD-A003", f"{name} has no audio in it")
+        if self.frames is not None and self.frames != count:
+            raise StemdError("STEMD-S014", f"{name} gave {self.frames} frames, then {count}")
+        self.frames = count
+
+
+def open_source(path: Path) -> Source:
+    """Recognise the audio file at ``path`` (any bytes in its name).
+
+    Raises:
+        StemdError: STEMD-A001 (no audio), STEMD-A002 (cut short), STEMD-A003 (empty), STEMD-A004 (needs ffmpeg),
+            STEMD-A005 (rate), STEMD-S008, STEMD-S006 or STEMD-S014 (cannot be read).
+    """
+    name = printable(path.name)
+    with reading(path), path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise StemdError("STEMD-A003", f"{name} has no bytes")
+        if missing := containers.missing_frames(file):
+            raise StemdError("STEMD-A002", f"{name} lacks {missing} of the frames its header declares")
+        by_ffmpeg = False
+        probe = sndfile.probe(path)
+        if probe is None:
+            if not ffmpeg.installed():
+                raise StemdError("STEMD-A004", f"{name} is nothing libsndfile decodes, and ffmpeg is not installed")
+            by_ffmpeg, probe = True, ffmpeg.probe(path)
+    if probe is None:
+        raise StemdError("STEMD-A001", f"no decoder finds audio in {name}")
+    if not LOWEST_RATE <= probe.rate <= HIGHEST_RATE:
+        raise StemdError("STEMD-A005", f"{name} has {probe.rate} Hz; stemd takes {LOWEST_RATE}–{HIGHEST_RATE} Hz")
+    source = Source(path, probe, by_ffmpeg, warnings=list(probe.warnings))
+    if probe.channels > 2:
+        source.warn(f"{probe.channels} channels were folded to 2")
+    return source
+
+
+def fold(block: Frames, wav_order: bool = True) -> Frames:
+    """Bring more than two channels down to two.
+
+    Six channels by ITU-R BS.775-3 annex 4 (front + 0.707 × centre + 0.707 × surround, low-frequency channel left
+    out), in the order L R C LFE Ls Rs of WAV, or L C R Ls Rs LFE of Ogg. Any other number: the even channels'
+    mean on the left, the odd ones' on the right.
+    """
+    channels = block.shape[1]
+    if channels <= 2:
+        return block
+    if channels == 6:
+        order = (0, 1, 2, 4, 5) if wav_order else (0, 2, 1, 3, 4)
+        left, right, centre, left_rear, right_rear = (block[:, index] for index in order)
+        middle = _HALF_POWER * centre
+        pair = (left + middle + _HALF_POWER * left_rear, right + middle + _HALF_POWER * right_rear)
+    else:
+        pair = (block[:, 0::2].mean(axis=1), block[:, 1::2].mean(axis=1))
+    return np.stack(pair, axis=1).astype(np.float32)

@@ -1,0 +1,127 @@
+"""Writing one stem: samples on the grid of the format, tags, and onto the disk before it counts as written."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from stemd.core.errors import StemdError
+from stemd.engines.audio import flac_tags
+from stemd.engines.audio.formats import Target
+from stemd.engines.audio.reader import BLOCK
+from stemd.engines.audio.sndfile import STRINGS
+from stemd.engines.faults import writing
+
+if TYPE_CHECKING:
+    from stemd.engines.base import Frames
+
+_LEAST_FREE = 1 << 20
+
+
+def on_grid(block: Frames, bits: int | None) -> Frames:
+    """``block`` rounded to what ``bits`` of integer PCM can hold (exact in float32); ``None`` changes nothing."""
+    if bits is None:
+        return block
+    scale = np.float32(2 ** (bits - 1))
+    rounded: Frames = np.rint(block * scale)
+    np.clip(rounded, -scale, scale - 1, out=rounded)
+    rounded /= scale
+    return rounded
+
+
+def samples_of(block: Frames, bits: int | None) -> NDArray[Any]:
+    """Frames on the grid as libsndfile takes them unchanged: int32 with the value in the upper bits, or float32."""
+    if bits is None:
+        return np.ascontiguousarray(block, np.float32)
+    return (block.astype(np.float64) * 2.0**31).astype(np.int32)
+
+
+class StemWriter:
+    """Writes ``frames`` × ``channels`` to ``path``. Use as a context manager; ``finish`` makes the file complete.
+
+    ``crc`` is the CRC-32 of the samples handed over, for comparing with what is read back.
+    """
+
+    def __init__(self, path: Path, target: Target, shape: tuple[int, int], tags: Mapping[str, str]) -> None:
+        self.path, self.target, self.tags, self.crc = path, target, dict(tags), 0
+        frames, channels = shape
+        with writing(path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        with self._sound_errors():
+            self._sound = soundfile.SoundFile(
+                descriptor,
+                "w",
+                target.rate,
+                channels,
+                target.subtype,
+                format=target.container_for(frames, channels),
+                closefd=True,
+            )
+            self._set_strings()
+
+    def write(self, block: Frames) -> None:
+        """Append frames that are already on the grid.
+
+        Raises:
+            StemdError: STEMD-R003 (no room), STEMD-S014 (the disk).
+        """
+        samples = samples_of(block, self.target.bits)
+        self.crc = zlib.crc32(samples.data, self.crc)
+        with self._sound_errors():
+            for start in range(0, len(samples), BLOCK):
+                self._sound.write(samples[start : start + BLOCK])
+
+    def finish(self) -> None:
+        """Complete the header, write the tags, and wait until the disk has it all."""
+        with self._sound_errors():
+            self._sound.close()
+        with writing(self.path):
+            if self.target.container == "FLAC":
+                flac_tags.write(self.path, self.tags)
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+
+    def __enter__(self) -> StemWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sound.close()
+
+    def _set_strings(self) -> None:
+        if self.target.container == "FLAC":
+            # libsndfile writes this comment in front of the audio; its room is what the real comments take over
+            self._sound.comment = "." * (512 + sum(len(f"{k}={v}".encode()) + 4 for k, v in self.tags.items()))
+            return
+        for name, tag in STRINGS.items():
+            if text := self.tags.get(tag):
+                setattr(self._sound, name, text)
+
+    def _sound_errors(self) -> _SoundErrors:
+        return _SoundErrors(self.path)
+
+
+class _SoundErrors:
+    """libsndfile says only "system error": a full disk is told from a broken one by the room that is left."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, soundfile.SoundFileError | OSError | AssertionError):
+            raise disk_fault(self._path, str(error)) from error
+
+
+def disk_fault(path: Path, text: str) -> StemdError:
+    """STEMD-R003 where the file system below ``path`` is full, else STEMD-S014."""
+    state = os.statvfs(path.parent)
+    code = "STEMD-R003" if state.f_bavail * state.f_frsize < _LEAST_FREE else "STEMD-S014"
+    return StemdError(code, f"{path.name}: {text}")

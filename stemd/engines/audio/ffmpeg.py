@@ -1,0 +1,119 @@
+"""Reading with the ``ffmpeg`` program, for what libsndfile does not know: m4a, aac, wma, mp4, mkv, webm and more.
+
+The file's name is handed over with the ``file:`` prefix, only local files and pipes may be opened, and play lists
+(which name further files) are not among the formats allowed, so that a dropped file can make ffmpeg read nothing
+but itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stemd.core.errors import StemdError
+from stemd.core.job import printable
+from stemd.engines.audio.reader import BLOCK, Probe
+
+if TYPE_CHECKING:
+    from stemd.engines.base import Frames
+
+_FORMATS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,loas,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpc,mpc8,"
+    "mpeg,mpegts,oma,ogg,rm,shn,tak,truehd,tta,voc,w64,wav,wv,xwma,dsf,iff"
+)
+_GUARD = ("-protocol_whitelist", "file,pipe", "-format_whitelist", _FORMATS)
+#: Formats whose length is guessed from the bit rate, so that it promises nothing.
+_GUESSED = frozenset({"aac", "ac3", "eac3", "mp3", "amr", "dts", "loas", "truehd"})
+_TAGS = {
+    "title": "TITLE",
+    "artist": "ARTIST",
+    "album": "ALBUM",
+    "album_artist": "ALBUMARTIST",
+    "composer": "COMPOSER",
+    "date": "DATE",
+    "track": "TRACKNUMBER",
+    "disc": "DISCNUMBER",
+    "genre": "GENRE",
+    "comment": "COMMENT",
+    "copyright": "COPYRIGHT",
+}
+
+
+def installed() -> bool:
+    """Whether both programs are on the path."""
+    return all(shutil.which(program) for program in ("ffmpeg", "ffprobe"))
+
+
+def probe(path: Path) -> Probe | None:
+    """Recognise the first audio stream of ``path``, or return ``None`` where ffmpeg finds none."""
+    what = "stream=codec_name,sample_rate,channels,duration:format=format_name,duration:format_tags:stream_tags"
+    done = subprocess.run(
+        ["ffprobe", "-v", "error", *_GUARD, "-select_streams", "a:0", "-show_entries", what, "-of", "json", _url(path)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    answer: dict[str, Any] = json.loads(done.stdout.decode("utf-8", "replace") or "{}")
+    streams = answer.get("streams") or []
+    rate = int(streams[0].get("sample_rate") or 0) if streams else 0
+    if not rate:
+        return None
+    stream, container = streams[0], answer.get("format", {})
+    name = str(container.get("format_name", "")).split(",")[0]
+    seconds = float(stream.get("duration") or container.get("duration") or 0)
+    guessed = name in _GUESSED or not seconds
+    warning = f"{name} without a header that states its length: what decodes is used"
+    return Probe(
+        rate=rate,
+        channels=int(stream["channels"]),
+        format=f"{name}/{stream.get('codec_name', '')}",
+        declared=None if guessed else round(seconds * rate),
+        tolerance=2048 if name == "mov" else rate // 4,
+        expected=round(seconds * rate) or None,
+        tags=_tags({**container.get("tags", {}), **stream.get("tags", {})}),
+        warnings=(warning,) if name in _GUESSED else (),
+    )
+
+
+def _tags(found: dict[str, str]) -> dict[str, str]:
+    lower = {key.lower(): str(value).strip() for key, value in found.items()}
+    return {tag: lower[key] for key, tag in _TAGS.items() if lower.get(key)}
+
+
+def _url(path: Path) -> bytes:
+    return b"file:" + os.fsencode(path)
+
+
+def blocks(path: Path, rate: int, channels: int) -> Generator[Frames]:
+    """Decode the first audio stream of ``path`` at its own rate in blocks of ``BLOCK`` frames × channels.
+
+    Raises:
+        StemdError: STEMD-A001, ffmpeg failed before the first frame.
+    """
+    command: list[str | bytes] = ["ffmpeg", "-nostdin", "-v", "error", *_GUARD, "-i", _url(path), "-map", "0:a:0"]
+    command += ["-ar", str(rate), "-ac", str(channels), "-c:a", "pcm_f32le", "-f", "f32le", "pipe:1"]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=1 << 20
+    )
+    assert process.stdout is not None
+    count = 0
+    try:
+        size = 4 * channels
+        while data := process.stdout.read(BLOCK * size):
+            block = np.frombuffer(data[: len(data) // size * size], "<f4").reshape(-1, channels)
+            count += len(block)
+            yield block
+        status = process.wait()
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+    if status and not count:
+        raise StemdError("STEMD-A001", f"ffmpeg cannot decode {printable(path.name)} (exit status {status})")

@@ -1,0 +1,29 @@
+"""What a decoder tells about a file before it decodes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+BLOCK = 65_536
+"""Frames per block everywhere: large enough to be fast, small enough to keep memory flat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A recognised sound file.
+
+    ``declared`` is the number of frames the container promises (``None``: it promises nothing binding) and
+    ``tolerance`` how many may lack before the file counts as cut short. ``expected`` is a guess for progress only.
+    ``wav_order`` tells whether six channels come as L R C LFE Ls Rs.
+    """
+
+    rate: int
+    channels: int
+    format: str
+    declared: int | None = None
+    tolerance: int = 0
+    expected: int | None = None
+    wav_order: bool = True
+    tags: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,82 @@
+"""Reading with libsndfile: wav, flac, ogg, opus, mp3, aiff, w64, rf64, caf and more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import soundfile
+
+from stemd.engines.audio import containers, flac_tags
+from stemd.engines.audio.reader import BLOCK, Probe
+
+if TYPE_CHECKING:
+    from stemd.engines.base import Frames
+
+#: libsndfile's string → the name of the tag in Vorbis comments.
+STRINGS = {
+    "title": "TITLE",
+    "artist": "ARTIST",
+    "album": "ALBUM",
+    "date": "DATE",
+    "tracknumber": "TRACKNUMBER",
+    "genre": "GENRE",
+    "comment": "COMMENT",
+    "copyright": "COPYRIGHT",
+    "license": "LICENSE",
+}
+
+
+def probe(path: Path) -> Probe | None:
+    """Recognise ``path``, or return ``None`` where libsndfile does not know it.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        mp3_length = containers.mp3_declares_length(file)
+        ogg_end = containers.ogg_is_complete(file)
+    try:
+        sound = soundfile.SoundFile(os.fsencode(path))
+    except soundfile.LibsndfileError:
+        return None
+    with sound:
+        warnings = []
+        binding = True
+        if sound.format == "MP3" and not mp3_length:
+            binding = False
+            warnings.append("the mp3 has no header that states its length: what decodes is used")
+        if sound.format == "OGG" and not ogg_end:
+            warnings.append("the Ogg stream has no end mark; it may be cut short")
+        return Probe(
+            rate=int(sound.samplerate),
+            channels=int(sound.channels),
+            format=f"{sound.format}/{sound.subtype}".lower(),
+            declared=int(sound.frames) if binding else None,
+            expected=int(sound.frames),
+            wav_order=sound.format != "OGG",
+            tags=_tags(path, sound),
+            warnings=tuple(warnings),
+        )
+
+
+def _tags(path: Path, sound: soundfile.SoundFile) -> dict[str, str]:
+    if sound.format == "FLAC":
+        return flac_tags.read(path)
+    found = {tag: str(getattr(sound, name, "") or "").strip() for name, tag in STRINGS.items()}
+    return {tag: text for tag, text in found.items() if text}
+
+
+def blocks(path: Path) -> Generator[Frames]:
+    """Decode ``path`` in blocks of ``BLOCK`` frames × channels; ends early where the data do."""
+    with soundfile.SoundFile(os.fsencode(path)) as sound:
+        while True:
+            try:
+                block = sound.read(BLOCK, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError:
+                return
+            if not len(block):
+                return
+            yield block

@@ -1,0 +1,201 @@
+"""Demucs (``demucs`` ≥ 4.1) behind stemd's seam: HTDemucs, HDemucs, Demucs, and bags of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from demucs.apply import BagOfModels
+from demucs.hf import load_safetensors_model
+from demucs.htdemucs import HTDemucs
+from safetensors import SafetensorError, safe_open
+
+from stemd.core.errors import StemdError
+from stemd.engines import models
+from stemd.engines.base import Lane, ModelInfo, Scaling, TrackStats
+from stemd.engines.demucs_options import DemucsOptions, parse_options
+
+if TYPE_CHECKING:
+    from stemd.engines.base import Frames
+
+#: What a weights file may make when it is loaded: its metadata names the class, so it must not name just any.
+_CLASSES = frozenset({"demucs.htdemucs.HTDemucs", "demucs.hdemucs.HDemucs", "demucs.demucs.Demucs"})
+_LEAST_DEVIATION = 1e-8
+
+
+class DemucsEngine:
+    """The engine ``demucs``; see ``stemd.engines.base.Engine``."""
+
+    name = "demucs"
+
+    def __init__(self) -> None:
+        self._bag: Any = None
+        self._device = torch.device("cpu")
+        self._options = DemucsOptions()
+
+    @property
+    def version(self) -> str:
+        return version("demucs")
+
+    def load(self, model: str, store: Path, device: str) -> ModelInfo:
+        """Check the model's files against their recorded sha256, load them, and put the networks on ``device``.
+
+        Raises:
+            StemdError: STEMD-M001 to M004, STEMD-E002 (a quantised model needs ``diffq``), STEMD-E004 (no such
+                device), STEMD-R001.
+        """
+        self._device = _device(device)
+        hashes = models.verify(model, store)
+        folder = models.find(model, store)
+        bag = models.read_bag(folder)
+        weights = [list(row) for row in bag.weights] if bag.weights else None
+        torch.set_flush_denormal(True)
+        with _memory_errors():
+            networks = [_load(folder / f"{member}.safetensors") for member in bag.members]
+            try:
+                self._bag = BagOfModels(networks, weights, bag.segment).eval().to(self._device)
+            except (AssertionError, IndexError) as error:
+                raise StemdError("STEMD-M004", f"the members of {model} do not fit together") from error
+        if self._bag.audio_channels != 2:
+            raise StemdError("STEMD-M004", f"{model} is for {self._bag.audio_channels} channels; stemd gives it 2")
+        longest = self._bag.max_allowed_segment
+        return ModelInfo(
+            name=model,
+            stems=tuple(self._bag.sources),
+            sample_rate=int(self._bag.samplerate),
+            channels=2,
+            sha256=_fingerprint(hashes),
+            max_segment=None if longest == float("inf") else float(longest),
+        )
+
+    def lanes(self, options: Mapping[str, Any], stems: Sequence[str]) -> tuple[Lane, ...]:
+        """One lane for each member of the bag that counts for one of ``stems``, times the number of shifts.
+
+        The offsets of shifts come from ``seed`` and are drawn for all members, so they are the same for any ``stems``.
+        """
+        longest = self._bag.max_allowed_segment
+        self._options = chosen = parse_options(options, float(longest), self._device.type)
+        draw = random.Random(chosen.seed)  # noqa: S311 - repeatable on purpose
+        rate, furthest = self._bag.samplerate, int(0.5 * self._bag.samplerate)
+        lanes = []
+        for index, (network, row) in enumerate(zip(self._bag.models, self._bag.weights, strict=True)):
+            leads = [furthest - draw.randint(0, furthest) for _ in range(chosen.shifts)] or [0]
+            weights = {stem: w for stem, w in zip(self._bag.sources, row, strict=True) if w and stem in stems}
+            seconds = chosen.segment if chosen.segment is not None else network.segment
+            length = int(rate * seconds)
+            stride = max(1, int((1 - chosen.overlap) * length))
+            lanes += [Lane(index, length, stride, lead, weights) for lead in leads if weights]
+        return tuple(lanes)
+
+    def begin(self, stats: TrackStats) -> Scaling:
+        """Demucs sees the track less its mean and divided by its deviation."""
+        return Scaling(stats.mean, stats.std + _LEAST_DEVIATION)
+
+    def window(self, lane: Lane, frames: int) -> int:
+        network = self._bag.models[lane.member]
+        if isinstance(network, HTDemucs) and self._options.segment is not None:
+            return lane.segment
+        return int(network.valid_length(frames)) if hasattr(network, "valid_length") else frames
+
+    def separate_segments(self, lane: Lane, batch: Frames) -> Mapping[str, Frames]:
+        """``batch`` is segments × frames × channels, already scaled.
+
+        Raises:
+            StemdError: STEMD-R001.
+        """
+        network = self._bag.models[lane.member]
+        with _memory_errors(), torch.inference_mode():
+            mix = torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 2, 1))).to(self._device)
+            answer = network(mix).float().cpu().numpy()
+        return {
+            stem: answer[:, index].transpose(0, 2, 1)
+            for index, stem in enumerate(self._bag.sources)
+            if stem in lane.weights
+        }
+
+    def facts(self) -> Mapping[str, Any]:
+        return {
+            "device": self._device.type,
+            "precision": "float32",
+            "threads": torch.get_num_threads(),
+            "torch": str(torch.__version__),
+            **self._options.facts(),
+        }
+
+    def close(self) -> None:
+        self._bag = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _device(asked: str) -> torch.device:
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if asked == "auto":
+        return torch.device(next(kind for kind, usable in there.items() if usable))
+    if not there.get(asked):
+        usable = ", ".join(kind for kind, is_there in there.items() if is_there)
+        raise StemdError("STEMD-E004", f"device {asked!r} is not on this machine; it has {usable}")
+    return torch.device(asked)
+
+
+def _load(path: Path) -> Any:
+    """One network from safetensors, in float32; refuses files that name anything but a Demucs network.
+
+    Raises:
+        StemdError: STEMD-M004, STEMD-E002.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+        if metadata.get("klass") not in _CLASSES or not _is_plain(metadata.get("structure")):
+            raise StemdError("STEMD-M004", f"{path.name} does not name a Demucs network")
+        return load_safetensors_model(path).float().eval()
+    except (ImportError, SystemExit) as error:
+        raise StemdError("STEMD-E002", f"{path.name} is quantised and needs the package diffq") from error
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise StemdError("STEMD-M004", f"{path.name}: {error}") from error
+    except RuntimeError as error:
+        if _is_memory(error):
+            raise
+        raise StemdError("STEMD-M004", f"{path.name}: its weights do not fit its network") from error
+
+
+def _is_plain(structure: str | None) -> bool:
+    """Whether the classes named in a quantised state are those of the quantiser."""
+
+    def plain(node: Any) -> bool:
+        if isinstance(node, dict):
+            named = str(node.get("_class", "diffq."))
+            return named.startswith("diffq.") and all(plain(each) for each in node.values())
+        return all(plain(each) for each in node) if isinstance(node, list) else True
+
+    return structure is None or plain(json.loads(structure))
+
+
+def _fingerprint(hashes: Mapping[str, str]) -> str:
+    """The hash that stands for the model: that of its one weights file, or one over all its files' hashes."""
+    weights = [each for name, each in hashes.items() if name.endswith(".safetensors")]
+    return weights[0] if len(weights) == 1 else hashlib.sha256("\n".join(hashes.values()).encode()).hexdigest()
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """torch's ways to say that memory ran out, as STEMD-R001."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if _is_memory(error):
+            raise StemdError("STEMD-R001", str(error).splitlines()[0] if str(error) else "memory ran out") from error
+        raise
+
+
+def _is_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

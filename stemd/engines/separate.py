@@ -1,0 +1,140 @@
+"""One separation from the source file to verified stems on disk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from stemd.core.errors import StemdError
+from stemd.engines.audio import decode, formats
+from stemd.engines.audio.reader import BLOCK
+from stemd.engines.base import (
+    Engine,
+    Lane,
+    ModelInfo,
+    ProgressCallback,
+    SeparationRequest,
+    SeparationResult,
+    TrackStats,
+)
+from stemd.engines.checkpoint import ChunkStore
+from stemd.engines.overlap_add import OverlapAdd
+from stemd.engines.plan import Plan, make_plan
+from stemd.engines.progress import Meter
+from stemd.engines.render import Rendering
+from stemd.engines.track import at_model_rate, measure
+
+
+def separate(
+    engine: Engine, model: ModelInfo, request: SeparationRequest, report: ProgressCallback
+) -> SeparationResult:
+    """Separate ``request.source`` with the loaded ``engine`` into files below ``request.out``.
+
+    The source is decoded once for its statistics, once for the separation, and once more where an output is the
+    rest of the source. Finished chunks below ``request.chunks`` are used again when nothing they depend on changed.
+    ``report`` is called after each block and segment; what it raises ends the separation and is passed on.
+
+    Raises:
+        StemdError: of the A, E, R, S families (see ``stemd.core.errors``).
+        CancelledError: raised by ``report``.
+    """
+    try:
+        return _Separation(engine, model, request, Meter(report)).run()
+    except MemoryError as error:
+        raise StemdError("STEMD-R001", str(error) or "memory ran out") from error
+
+
+@dataclass(slots=True)
+class _Separation:
+    engine: Engine
+    model: ModelInfo
+    request: SeparationRequest
+    meter: Meter
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def run(self) -> SeparationResult:
+        options = dict(self.request.options)
+        plan = make_plan(self.model.stems, self.request.stems, str(options.pop("residual", "off")))
+        lanes = self.engine.lanes(options, plan.needed)
+        source = decode.open_source(self.request.source)
+        target = formats.choose(self.request.output, source.rate)
+        with self._timed("decode"):
+            stats = measure(source, self.model.sample_rate, self.model.channels, self.meter)
+        store = self._store(plan, lanes, stats)
+        try:
+            with self._timed("separate"):
+                self._fill(store, source, plan, lanes, stats)
+            with self._timed("encode"):
+                job = Rendering(self.request, plan, source, target, store, self.model.sample_rate, self.meter)
+                written = job.write()
+            with self._timed("verify"):
+                files = job.verify(written)
+        finally:
+            store.close()
+        self.meter.end()
+        warnings = [*source.warnings, *job.warnings, *([store.discarded] if store.discarded else [])]
+        return SeparationResult(
+            source=source.facts(),
+            files=files,
+            gain_db=20 * float(np.log10(job.gain)),
+            settings={**self.engine.facts(), "residual": self.request.options.get("residual", "off")},
+            timings=dict(self.timings),
+            chunks={"total": store.count, "reused": store.reused},
+            warnings=tuple(warnings),
+        )
+
+    def _store(self, plan: Plan, lanes: tuple[Lane, ...], stats: TrackStats) -> ChunkStore:
+        header: Mapping[str, Any] = {
+            "engine": self.engine.name,
+            "engine_version": self.engine.version,
+            "model_sha256": self.model.sha256,
+            "stems": plan.needed,
+            "facts": dict(self.engine.facts()),
+            "lanes": [[each.member, each.segment, each.stride, each.lead, dict(each.weights)] for each in lanes],
+            "track": [stats.frames, stats.mean, stats.std, stats.peak],
+        }
+        chunk = max(1, round(self.request.checkpoint * self.model.sample_rate))
+        shape = (len(plan.needed), self.model.channels)
+        store = ChunkStore(self.request.chunks, header, stats.frames, shape, chunk)
+        store.open()
+        return store
+
+    def _fill(
+        self, store: ChunkStore, source: decode.Source, plan: Plan, lanes: tuple[Lane, ...], stats: TrackStats
+    ) -> None:
+        if store.done == stats.frames:
+            self.meter.advance("separate", 1, 1)
+            return
+        if stats.peak == 0:
+            self._fill_with_silence(store, stats)
+            return
+        work = OverlapAdd(
+            self.engine,
+            lanes,
+            plan.needed,
+            self.engine.begin(stats),
+            stats.frames,
+            self.model.channels,
+            store.done,
+            int(self.engine.facts().get("batch", 1)),
+            lambda done, of: self.meter.advance("separate", done, of),
+        )
+        with closing(source.blocks()) as decoded:
+            for finished in work.run(at_model_rate(decoded, source, self.model.sample_rate, self.model.channels)):
+                store.append(finished)
+
+    def _fill_with_silence(self, store: ChunkStore, stats: TrackStats) -> None:
+        while left := stats.frames - store.done:
+            store.append(np.zeros((min(left, BLOCK), *store.shape), np.float32))
+            self.meter.advance("separate", store.done, stats.frames)
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.timings[stage] = round(time.monotonic() - started, 3)

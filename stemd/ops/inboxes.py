@@ -1,0 +1,81 @@
+"""What lies in the inboxes, and why, as far as it can be told by looking: no daemon is asked, nothing is changed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stemd.core.errors import StemdError
+from stemd.core.job import printable
+from stemd.spool import ignore, intake
+from stemd.spool.intake import Door, Refusal, doors
+from stemd.spool.layout import Spool
+from stemd.spool.settle import Sighting
+
+__all__ = ["Door", "Waiting", "doors", "locate", "no_daemon", "waiting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One entry behind the door called ``door`` (``None``: the inbox itself); ``error`` says why it is not taken."""
+
+    path: Path
+    door: str | None
+    error: StemdError | None
+
+
+def no_daemon(spool: Spool) -> StemdError:
+    return StemdError("STEMD-S017", f"no daemon is running on {printable(str(spool.root))}")
+
+
+def waiting(spool: Spool, all_doors: tuple[Door, ...]) -> Iterator[Waiting]:
+    """What lies in the inboxes of a spool, names that are left alone on purpose not counted."""
+    for door in all_doors:
+        for entry in sorted(intake.entries(door, all_doors), key=lambda entry: entry.name):
+            if ignore.ignored(entry.name) is None and not ignore.is_sidecar(entry.name):
+                path = Path(entry.path)
+                yield Waiting(path, door.name, _refusal(path, door))
+
+
+def locate(path: Path, all_doors: tuple[Door, ...]) -> Waiting | None:
+    """The entry behind a door that ``path`` is or lies in, with the reason it is not taken; ``None``: behind none.
+
+    Symbolic links on the way are followed, but never the last part itself.
+    """
+    place = path.absolute()
+    place = place.parent.resolve() / place.name
+    by_folder = {door.path.resolve(): door for door in all_doors}
+    for candidate in (place, *place.parents):
+        door = by_folder.get(candidate.parent)
+        if door is not None and candidate not in by_folder:
+            entry = door.path / candidate.name
+            return Waiting(entry, door.name, _error(entry, door, place.relative_to(candidate.parent)))
+    return None
+
+
+def _error(entry: Path, door: Door, inside: Path) -> StemdError | None:
+    for name in inside.parts:
+        reason = ignore.ignored(name)
+        if reason is not None:
+            return StemdError("STEMD-S009", f"{reason}: {printable(name)!r} is left alone on purpose")
+    if ignore.is_sidecar(entry.name):
+        return StemdError("STEMD-S009", f"it is taken together with {printable(entry.name[: -len('.job.yaml')])!r}")
+    return _refusal(entry, door)
+
+
+def _refusal(path: Path, door: Door) -> StemdError | None:
+    """The rule that keeps an entry from being taken as it is."""
+    try:
+        facts = path.lstat()
+        refusal = intake.refuse(path, facts)
+        if refusal is None and stat.S_ISDIR(facts.st_mode):
+            result = intake.classify(Sighting(os.fspath(path), None, tree=True), door)
+            refusal = result if isinstance(result, Refusal) else None
+    except FileNotFoundError:
+        return StemdError("STEMD-S018", f"{printable(str(path))} is not in the inbox (any more)")
+    except PermissionError as error:
+        return StemdError("STEMD-S006", f"{printable(str(error.filename))}: {error.strerror}")
+    return refusal.error if refusal else None

@@ -1,0 +1,60 @@
+"""One event per action, told three ways: to the console, as JSON lines, and into the log that travels with the job."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+from structlog.processors import JSONRenderer
+from structlog.typing import FilteringBoundLogger
+
+from stemd.core.job import printable
+from stemd.spool.sidecar import iso
+
+
+def configure(format: str, level: str) -> None:
+    """Set up structlog for this process; ``format`` is ``text``, ``json`` or ``auto`` (text on a terminal, else JSON)."""
+    console = format == "text" or (format == "auto" and sys.stderr.isatty())
+    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _readable,
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def get() -> FilteringBoundLogger:
+    """The process's logger."""
+    logger: FilteringBoundLogger = structlog.get_logger()
+    return logger
+
+
+def _readable(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """File names are hostile text: no control bytes, nothing that is not UTF-8."""
+    for key, value in event.items():
+        if isinstance(value, str | Path) and key != "trace":
+            event[key] = printable(os.fspath(value))
+    return event
+
+
+def append_job_log(path: Path, event: str, at: float, **fields: Any) -> None:
+    """One line of ``job.log.jsonl``. Best effort: the log of a job must never be what fails it."""
+    line = json.dumps({"at": iso(at), "event": event, **fields}, ensure_ascii=True, default=str) + "\n"
+    try:
+        with path.open("a") as file:
+            file.write(line)
+    except OSError as error:
+        get().warning("job_log_not_written", job_log=path, error=str(error))

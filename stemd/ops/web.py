@@ -1,0 +1,96 @@
+"""The HTTP port: liveness, readiness, health and metrics. Read-only, on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from stemd.core.errors import StemdError
+from stemd.ops.health import Health
+from stemd.ops.metrics import Metrics
+from stemd.ops.view import DaemonView
+
+#: A daemon whose loop has not turned for so many seconds is not alive.
+STALL_SECONDS = 60.0
+
+
+def application(view: Callable[[], DaemonView], health: Health, metrics: Metrics) -> Starlette:
+    """The ASGI application; ``view`` returns the daemon's latest picture of itself."""
+
+    def livez(_: Request) -> Response:
+        alive = time.monotonic() - view().loop_at < STALL_SECONDS
+        return PlainTextResponse("ok\n" if alive else "the main loop is stalled\n", 200 if alive else 503)
+
+    def readyz(request: Request) -> Response:
+        now = view()
+        status = 200 if now.ready and not now.draining else 503
+        if "verbose" in request.query_params:
+            return JSONResponse(now.to_dict(), status)
+        return PlainTextResponse("ok\n" if status == 200 else f"{now.sentence}\n", status)
+
+    def healthz(_: Request) -> Response:
+        document = health.document(view())
+        return JSONResponse(document, 200 if document["status"] == "ok" else 503)
+
+    def exposition(_: Request) -> Response:
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return Starlette(
+        routes=[
+            Route("/livez", livez),
+            Route("/readyz", readyz),
+            Route("/health", healthz),
+            Route("/metrics", exposition),
+        ]
+    )
+
+
+class Port:
+    """The listening socket and the thread that serves it."""
+
+    def __init__(self, app: Starlette, listen: str) -> None:
+        self._socket = _bind(listen)
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
+
+    @property
+    def address(self) -> str:
+        host, port = self._socket.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(timeout=5)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._socket]))
+
+
+def _bind(listen: str) -> socket.socket:
+    """A listening TCP socket for ``HOST:PORT``.
+
+    Raises:
+        StemdError: STEMD-C004.
+    """
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    try:
+        return socket.create_server(
+            (host, int(port)), family=socket.AF_INET6 if ":" in host else socket.AF_INET, reuse_port=False
+        )
+    except (OSError, ValueError) as error:
+        raise StemdError("STEMD-C004", f"http.listen {listen}: {error}") from error

@@ -1,0 +1,96 @@
+"""How often a job was started, and how each start ended: an append-only file, written *before* the engine starts.
+
+A job that takes the whole machine down is counted too. Ends caused by the job or its worker are *attempts*; a stop,
+crash or kill of the daemon and a new boot are *interruptions*, which cost a healthy long job nothing: they have a
+generous cap of their own, and a new checkpoint sets their count back to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from stemd.spool import durable
+from stemd.spool.steps import step
+
+MAX_INTERRUPTIONS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What the file says: attempts and interruptions so far, starts in all, and the attempts' records."""
+
+    attempts: int
+    interruptions: int
+    starts: int
+    records: tuple[dict[str, Any], ...]
+
+
+@cache
+def boot_id() -> str:
+    """This boot of this machine (``/proc/sys/kernel/random/boot_id``)."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def count(lines: Iterable[bytes]) -> Count:
+    """Read the records; pure. A torn last line, which a power cut may leave, counts as absent."""
+    attempts = interruptions = starts = 0
+    records: list[dict[str, Any]] = []
+    open_start: dict[str, Any] | None = None
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        match record.get("event"):
+            case "start":
+                interruptions += open_start is not None
+                starts += 1
+                open_start = record
+            case "end":
+                attempts += record["how"] == "attempt"
+                interruptions += record["how"] == "interruption"
+                if record["how"] == "attempt" and open_start is not None:
+                    records.append({**open_start, **record, "event": "attempt"})
+                open_start = None
+            case "checkpoint":
+                interruptions = 0
+            case "epoch":
+                attempts = interruptions = 0
+                open_start = None
+    return Count(attempts, interruptions + (open_start is not None), starts, tuple(records))
+
+
+def read(path: Path) -> Count:
+    """The counts of one job; a job never started has none."""
+    try:
+        return count(path.read_bytes().splitlines())
+    except FileNotFoundError:
+        return count(())
+
+
+def record_start(path: Path, engine: str) -> int:
+    """Record, durably, that the engine is about to be started; returns the number of this start (1, 2, …)."""
+    number = read(path).starts + 1
+    _append(path, {"event": "start", "n": number, "boot": boot_id(), "engine": engine, "started_at": time.time()})
+    step("W1")
+    return number
+
+
+def record_end(path: Path, how: str, error: dict[str, Any] | None = None) -> None:
+    """Record how the last start ended: ``attempt``, ``interruption``, ``stop`` (a clean one) or ``done``."""
+    _append(path, {"event": "end", "how": how, "ended_at": time.time(), **(error or {})})
+
+
+def record_epoch(path: Path) -> None:
+    """A person put the job back: counting starts anew."""
+    _append(path, {"event": "epoch", "at": time.time()})
+
+
+def _append(path: Path, record: dict[str, Any]) -> None:
+    durable.append(path, json.dumps(record, separators=(",", ":"), allow_nan=False).encode())

@@ -1,0 +1,240 @@
+"""From a complete entry in the inbox to a sealed job in work/: one rename is the claim.
+
+The order is the protocol (steps A2, C1–C4): the entry is flushed before it is accepted, the job's folder is durable
+before the rename, the destination is flushed before the place it came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stemd.core.config import Config, JobFile, parse_job
+from stemd.core.errors import StemdError
+from stemd.core.job import Job, JobId, Source, decode_name, encode_name
+from stemd.core.request import resolve, user_for
+from stemd.spool import durable, ignore, lease
+from stemd.spool.intake import Candidate, Kind, identity
+from stemd.spool.layout import Spool, WorkDir, safe_title
+from stemd.spool.settle import Writers
+from stemd.spool.steps import step
+
+_BLOCK = 1 << 20
+
+
+class AcknowledgedError(Exception):
+    """The same job_uuid with the same content is known already: the existing result wins."""
+
+    def __init__(self, job_id: JobId) -> None:
+        self.job_id = job_id
+        super().__init__(job_id)
+
+
+def claim(spool: Spool, candidate: Candidate, job_id: JobId) -> WorkDir | None:
+    """Accept an entry and take it out of the inbox; ``None`` when somebody moved it away first.
+
+    Raises:
+        StemdError: the disk failed or is full; the entry is still in the inbox.
+    """
+    work = spool.job(job_id)
+    origin = {
+        "inbox": candidate.door.name,
+        "kind": candidate.kind.value,
+        "name": encode_name(candidate.path.name),
+        "identity": list(candidate.fingerprint),
+        "claimed_at": time.time(),
+    }
+    try:
+        _accept(candidate)
+        _prepare(spool, work, origin)
+        durable.rename(candidate.path, work.src / candidate.path.name)
+    except FileNotFoundError:
+        durable.remove_tree(work.path)
+        return None
+    step("C2")
+    durable.fsync(work.src)
+    durable.fsync(candidate.door.path)
+    step("C3")
+    if candidate.sidecar is not None:
+        _take_sidecar(candidate.sidecar, work)
+    return work
+
+
+def _accept(candidate: Candidate) -> None:
+    if candidate.kind is Kind.STAGED:
+        durable.fsync_tree(candidate.path)
+    else:
+        durable.fsync(candidate.path)
+    durable.fsync(candidate.door.path)
+    step("A2")
+
+
+def _prepare(spool: Spool, work: WorkDir, origin: Mapping[str, Any]) -> None:
+    with durable.io_errors("make a job's folder"):
+        work.path.mkdir(mode=0o700)
+        work.src.mkdir(mode=0o700)
+    durable.write_json(work.origin, origin)
+    durable.fsync(work.src)
+    durable.fsync(spool.work)
+    step("C1")
+
+
+def _take_sidecar(sidecar: Path, work: WorkDir) -> None:
+    try:
+        durable.rename(sidecar, work.src / sidecar.name)
+    except FileNotFoundError:
+        return
+    durable.fsync(work.src)
+    durable.fsync(sidecar.parent)
+    step("C3b")
+
+
+def read_origin(work: WorkDir) -> dict[str, Any]:
+    """Where a claimed entry came from.
+
+    Raises:
+        StemdError: STEMD-S012, the record is missing.
+    """
+    origin = durable.read_json(work.origin)
+    if origin is None:
+        raise StemdError("STEMD-S012", "the job's folder has no origin.json")
+    return origin
+
+
+def seal(spool: Spool, work: WorkDir, config: Config) -> tuple[WorkDir, Job] | None:
+    """Step C4: read the job description, hash the source, write job.json. ``None`` while somebody still writes.
+
+    The folder may come back under another name: that of the job_uuid the description asks for.
+
+    Raises:
+        StemdError: the description or the entry is at fault (it belongs into orphan/).
+        AcknowledgedError: the job is known already.
+    """
+    origin = read_origin(work)
+    name = decode_name(origin["name"])
+    entry = work.src / name
+    if lease.writers(entry) is Writers.SOME:
+        return None
+    staged = origin["kind"] == Kind.STAGED.value
+    root = entry if staged else work.src
+    _collect_sidecar(spool, origin, work)
+    description = _description(root, name, staged)
+    relative = _input_name(description, name, staged)
+    path = _regular_beneath(root, relative)
+    user = user_for(config, origin["inbox"], description)
+    request = resolve(config, origin["inbox"], description)
+    _make_private(path)
+    before = identity(path)
+    digest = sha256(path)
+    if identity(path) != before or lease.writers_of_file(path) is Writers.SOME:
+        return None
+    title = safe_title(name if staged else _stem(name))
+    source = Source(path.name, str(path.relative_to(work.src)), digest, before[1])
+    job = Job(
+        work.job_id, user, origin["inbox"] or "", title, source, request, origin["claimed_at"],
+        compliance=_compliance(config),
+    )  # fmt: skip
+    if description is not None and description.job_uuid is not None:
+        work, job = _adopt(spool, work, job, JobId(description.job_uuid))
+    durable.write_json(work.job, job.to_dict())
+    step("C4")
+    return work, job
+
+
+def _compliance(config: Config) -> dict[str, Any]:
+    return {"purpose": config.compliance.purpose, "region": config.compliance.region, "erasable": True}
+
+
+def _stem(name: str) -> str:
+    return name[: len(name) - len(ignore.suffix(name))] or name
+
+
+def _collect_sidecar(spool: Spool, origin: Mapping[str, Any], work: WorkDir) -> None:
+    """A crash between the claim and its sidecar's: fetch the sidecar now."""
+    if origin["kind"] == Kind.FILE.value:
+        door = spool.inbox / origin["inbox"] if origin["inbox"] else spool.inbox
+        sidecar = door / (decode_name(origin["name"]) + ignore.SIDECAR_SUFFIX)
+        if os.path.lexists(sidecar) and not os.path.lexists(work.src / sidecar.name):
+            _take_sidecar(sidecar, work)
+
+
+def _description(root: Path, name: str, staged: bool) -> JobFile | None:
+    names = ignore.JOB_FILES if staged else (name + ignore.SIDECAR_SUFFIX,)
+    found = [candidate for candidate in names if os.path.lexists(root / candidate)]
+    if not found:
+        return None
+    return parse_job(_regular_beneath(root, found[0]).read_bytes(), found[0])
+
+
+def _input_name(description: JobFile | None, name: str, staged: bool) -> str:
+    if not staged:
+        return name
+    if description is None:
+        raise StemdError("STEMD-S010", "the folder has no job.yaml any more")
+    if description.inputs is not None:
+        raise StemdError("STEMD-E001", "`inputs` belong to the engine mix, which is not installed")
+    if description.input is None:
+        raise StemdError("STEMD-S010", "job.yaml: `input` is missing: it names the recording inside the folder")
+    return description.input
+
+
+def _regular_beneath(root: Path, relative: str) -> Path:
+    """The file ``root/relative``, if it is regular and no part of the way is a symbolic link."""
+    path = root
+    for part in Path(relative).parts:
+        path = path / part
+        try:
+            mode = path.lstat().st_mode
+        except FileNotFoundError:
+            raise StemdError("STEMD-S010", f"{relative!r} is not in the folder") from None
+        if stat.S_ISLNK(mode):
+            raise StemdError("STEMD-S007", f"{relative!r} goes through a symbolic link")
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise StemdError("STEMD-S007", f"{relative!r} is not a regular file")
+    return path
+
+
+def _make_private(path: Path) -> None:
+    """A file with a second name could change under us: work on a copy of our own."""
+    if path.stat().st_nlink == 1:
+        return
+    copy = path.with_name(".stemd-private")
+    with durable.io_errors("copy a file that has a second name"):
+        shutil.copy2(path, copy)
+        durable.fsync(copy)
+        copy.replace(path)
+    durable.fsync(path.parent)
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256, hex."""
+    digest = hashlib.sha256()
+    with durable.io_errors(f"read {path.name!r}"), path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _adopt(spool: Spool, work: WorkDir, job: Job, wanted: JobId) -> tuple[WorkDir, Job]:
+    """Give the job the identity its description asks for, unless that is taken."""
+    known = durable.read_json(spool.job(wanted).job) or durable.read_json(spool.status_file(wanted))
+    if known is not None:
+        digest = known["source"]["sha256"] if "source" in known else known.get("source_sha256")
+        if digest == job.source.sha256:
+            raise AcknowledgedError(wanted)
+        raise StemdError("STEMD-S011", f"job_uuid {wanted} belongs to another recording")
+    adopted = spool.job(wanted)
+    try:
+        durable.rename(work.path, adopted.path)
+    except FileExistsError:
+        raise StemdError("STEMD-S011", f"job_uuid {wanted} is being claimed") from None
+    durable.fsync(spool.work)
+    step("C4a")
+    return adopted, replace(job, job_uuid=wanted)

@@ -1,0 +1,277 @@
+"""Every way out of work/: into the outbox, into orphan/, or away as a duplicate.
+
+Until a result is published, the source stays in ``work/J`` (in ``src`` or below ``out.partial/source``); what is
+retired is retired only after the outbox's own directory was flushed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stemd.core.errors import StemdError
+from stemd.core.job import Job, decode_name, encode_name
+from stemd.spool import attempts, durable, sidecar
+from stemd.spool.claim import read_origin, sha256
+from stemd.spool.intake import Kind
+from stemd.spool.layout import Spool, WorkDir, numbered, orphan_name, safe_title
+from stemd.spool.steps import step
+
+
+def stage(work: WorkDir, job: Job, document: Mapping[str, Any], source_tags: Mapping[str, str]) -> None:
+    """Steps P0 and P1, in the worker: sidecars, the kept source, and the manifest last; all of it on the disk.
+
+    ``document`` is the manifest; the stems are in ``out.partial`` already, flushed and read back by the engine.
+    """
+    for file in document["files"]:
+        durable.write_json(work.partial / f"{file['name']}.tags.json", sidecar.tags(document, file, source_tags))
+    step("P1a")
+    if job.request.keep_source:
+        durable.rename(_source_root(work), work.kept_source)
+        step("P0")
+    grant(work.partial, job.request.mode, job.request.group)
+    durable.fsync_tree(work.partial)
+    step("P1b")
+    durable.write_json(work.manifest, document)
+    grant(work.manifest, job.request.mode, job.request.group)
+    durable.fsync(work.manifest)
+    step("P1")
+
+
+def _source_root(work: WorkDir) -> Path:
+    """What becomes ``source/``: the folder of a staged job itself, else the folder around the bare file."""
+    origin = read_origin(work)
+    return work.src / decode_name(origin["name"]) if origin["kind"] == Kind.STAGED.value else work.src
+
+
+def unstage(work: WorkDir) -> None:
+    """Throw away an unfinished result, after bringing the source back from it.
+
+    The noted target goes first: a note without ``out.partial`` means published.
+    """
+    if work.target.exists():
+        work.target.unlink()
+        durable.fsync(work.path)
+    if work.kept_source.exists():
+        home = _source_root(work)
+        home.parent.mkdir(mode=0o700, exist_ok=True)
+        durable.rename(work.kept_source, home)
+        durable.fsync(home.parent)
+        durable.fsync(work.path)
+        step("U1")
+    durable.remove_tree(work.partial)
+    step("U2")
+
+
+def grant(path: Path, mode: int, group: str | None) -> None:
+    """Give files ``mode`` and folders the same plus search, and all of them ``group`` where the service may."""
+    everything = [path, *path.rglob("*")] if path.is_dir() else [path]
+    for item in everything:
+        if item.is_symlink():
+            continue
+        if group is not None:
+            _change_group(item, group)
+        item.chmod(_folder_mode(mode) if item.is_dir() else mode)
+
+
+def _folder_mode(mode: int) -> int:
+    """Search permission wherever there is read permission, and write wherever consumers may remove folders."""
+    return mode | (mode & 0o444) >> 2 | 0o700 | (0o2020 if mode & 0o040 else 0)
+
+
+def _change_group(path: Path, group: str) -> None:
+    try:
+        shutil.chown(path, group=group)
+    except (LookupError, PermissionError) as error:
+        message = f"the finished files cannot be given to group {group!r}: {error}"
+        remedy = "Create the group and add the service's user to it, or remove `defaults.output.group`."
+        raise StemdError("STEMD-S003", message, remedy=remedy) from error
+
+
+def verify(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a folder if every file in it is as the manifest says; ``None`` otherwise."""
+    document = durable.read_json(folder / "manifest.json")
+    if document is None or "files" not in document:
+        return None
+    for file in document["files"]:
+        path = folder / file["name"]
+        if not path.is_file() or path.stat().st_size != file["bytes"] or sha256(path) != file["sha256"]:
+            return None
+    return document
+
+
+def to_outbox(spool: Spool, work: WorkDir, job: Job) -> Path:
+    """Steps P2–P4: publish ``out.partial`` by one rename, then retire the job's folder. Returns the result's folder."""
+    target = _publish(spool, work, job)
+    retire(spool, work)
+    return target
+
+
+def _publish(spool: Spool, work: WorkDir, job: Job) -> Path:
+    if work.log.exists():
+        with durable.io_errors("copy the job's log"):
+            shutil.copyfile(work.log, work.partial / work.log.name)
+        grant(work.partial / work.log.name, job.request.mode, job.request.group)
+        durable.fsync(work.partial / work.log.name)
+        durable.fsync(work.partial)
+    home = user_folder(spool.outbox, job.user_id, job.request.mode, job.request.group)
+    number = 1
+    while True:
+        target = home / numbered(job.title, number)
+        durable.write_json(work.target, {"path": str(target.relative_to(spool.root))})
+        step("P2a")
+        try:
+            durable.rename(work.partial, target)
+            break
+        except FileExistsError:
+            number += 1
+    step("P2")
+    confirm(work, target)
+    return target
+
+
+def confirm(work: WorkDir, target: Path) -> None:
+    """Step P3: the result's place is on the disk, and so is the marker that says so."""
+    durable.fsync(target.parent)
+    durable.fsync(work.path)
+    step("P3a")
+    durable.write(work.published, b"")
+    step("P3")
+
+
+def user_folder(area: Path, user: str, mode: int, group: str | None) -> Path:
+    """``outbox/USER`` or ``orphan/USER``, made if absent."""
+    home = area / user
+    if not home.is_dir():
+        with durable.io_errors(f"make {area.name}/{user}"):
+            home.mkdir(exist_ok=True)
+            grant(home, mode, group)
+        durable.fsync(area)
+    return home
+
+
+def retire(spool: Spool, work: WorkDir) -> None:
+    """Step P4: remove a job's folder; what tells a restart that it was published goes last."""
+    last = (work.target, work.job, work.published)
+    with durable.io_errors("remove a finished job's folder"):
+        for child in work.path.iterdir():
+            if child not in last:
+                durable.remove_tree(child)
+        step("P4a")
+        for path in last:
+            path.unlink(missing_ok=True)
+        work.path.rmdir()
+    durable.fsync(spool.work)
+    step("P4")
+
+
+def to_orphan(spool: Spool, work: WorkDir, error: StemdError, user: str) -> Path:
+    """Step F1: explain the failure and put the job's folder, source untouched, into orphan/. Returns its new place."""
+    unstage(work)
+    durable.remove_tree(work.chunks)
+    record = durable.read_json(work.job)
+    job = Job.from_dict(record) if record else None
+    name = job.source.name if job else decode_name(read_origin(work)["name"])
+    title = job.title if job else safe_title(name)
+    report = sidecar.error_report(
+        {
+            "job_uuid": work.job_id,
+            "user_id": job.user_id if job else user,
+            "source": {"name": encode_name(name)},
+        },
+        error,
+        attempts.read(work.attempts).records,
+        sidecar.log_tail(work),
+    )
+    durable.write(work.path / "error.txt", sidecar.error_text(report, name).encode())
+    durable.write_json(work.error, report)
+    step("F1a")
+    return finish_orphan(spool, work, title, job.user_id if job else user, job)
+
+
+def finish_orphan(spool: Spool, work: WorkDir, title: str, user: str, job: Job | None) -> Path:
+    """The last part of F1, also for a crash in the middle of it: error.json is there, only the moves are missing."""
+    if work.src.exists():
+        durable.rename(work.src, work.path / "source")
+    step("F1b")
+    for leftover in (work.lock, work.target, work.not_before):
+        leftover.unlink(missing_ok=True)
+    mode, group = (job.request.mode, job.request.group) if job else (0o640, None)
+    grant(work.path, mode, group)
+    durable.fsync(work.path)
+    home = user_folder(spool.orphan, user, mode, group)
+    number = 1
+    while True:
+        target = home / orphan_name(numbered(title, number), work.job_id)
+        try:
+            durable.rename(work.path, target)
+            break
+        except FileExistsError:
+            number += 1
+    step("F1c")
+    durable.fsync(home)
+    durable.fsync(spool.work)
+    step("F1")
+    return target
+
+
+def unknown(spool: Spool, path: Path, reason: str) -> Path:
+    """Put something in no known state aside, with the reason; nothing in it is deleted."""
+    home = spool.orphan / "_unknown"
+    home.mkdir(exist_ok=True)
+    number = 1
+    while True:
+        target = home / numbered(path.name, number)
+        try:
+            durable.rename(path, target)
+            break
+        except FileExistsError:
+            number += 1
+    durable.write(target.with_name(f"{target.name}.reason.txt"), f"{reason}\n".encode())
+    durable.fsync(spool.work)
+    return target
+
+
+def retry(spool: Spool, orphan: Path, job_id: str) -> WorkDir:
+    """Put a failed job back into work/, one epoch later, its attempts counted anew.
+
+    A crash in the middle leaves it in work/ with its error.json, which recovery takes back to orphan/.
+    """
+    work = spool.job(job_id)
+    try:
+        durable.rename(orphan, work.path)
+    except FileExistsError:
+        raise StemdError("STEMD-S016", f"job {job_id} is already at work") from None
+    durable.fsync(spool.work)
+    durable.fsync(orphan.parent)
+    step("Y1")
+    if (work.path / "source").exists():
+        durable.rename(work.path / "source", work.src)
+    attempts.record_epoch(work.attempts)
+    record = durable.read_json(work.job)
+    if record is not None:
+        job = Job.from_dict(record)
+        durable.write_json(work.job, replace(job, epoch=job.epoch + 1).to_dict())
+    step("Y2")
+    work.error.unlink()
+    (work.path / "error.txt").unlink(missing_ok=True)
+    durable.fsync(work.path)
+    step("Y3")
+    return work
+
+
+def find_orphan(spool: Spool, job_id: str) -> Path | None:
+    """The folder of a failed job."""
+    for candidate in spool.orphan.glob(f"*/*.{job_id[-8:]}"):
+        report: Mapping[str, Any] | None = durable.read_json(candidate / "error.json")
+        if report is not None and report.get("job_uuid") == job_id:
+            return candidate
+    return None
+
+
+def orphans(spool: Spool) -> Sequence[Path]:
+    """The folders of all failed jobs."""
+    return [path.parent for path in spool.orphan.glob("*/*/error.json")]

@@ -1,0 +1,151 @@
+"""File operations that survive a power cut, and the one that never replaces anything.
+
+An error of any of them is a ``StemdError``: STEMD-R003 when the disk is full, STEMD-S014 otherwise. After a failed
+fsync or close the kernel may have dropped the data, so nothing here is ever fsynced a second time: the caller throws
+the file away and makes it again.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stemd.core.errors import StemdError
+
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+_NO_SUCH_CALL = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def io_errors(what: str) -> Iterator[None]:
+    """Turn an ``OSError`` of the block into STEMD-R003 or STEMD-S014 that says ``what`` was being done.
+
+    ``FileExistsError`` and ``FileNotFoundError`` pass: to the protocol they are answers, not faults.
+    """
+    try:
+        yield
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError as error:
+        code = "STEMD-R003" if error.errno in _FULL else "STEMD-S014"
+        raise StemdError(code, f"{what}: {error.strerror}", detail={"errno": error.errno}) from error
+
+
+def fsync(path: Path) -> None:
+    """Flush one file or directory to the disk."""
+    with io_errors(f"fsync {path.name!r}"):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def fsync_tree(root: Path) -> None:
+    """Flush every file and directory below ``root``, then ``root`` itself."""
+    for folder, _, files in os.walk(root, topdown=False):
+        for name in files:
+            fsync(Path(folder, name))
+        fsync(Path(folder))
+
+
+def rename(source: Path, target: Path) -> None:
+    """Rename a file or directory; never replaces (``renameat2`` with ``RENAME_NOREPLACE``, Linux ≥ 3.15).
+
+    Where the file system lacks the call (NFS), files go by link and unlink, which cannot replace either, and
+    directories by a look and a rename, which is safe under the spool's lock.
+
+    Raises:
+        FileExistsError: ``target`` is there.
+        FileNotFoundError: ``source`` is not.
+        StemdError: anything else.
+    """
+    with io_errors(f"rename {source.name!r}"):
+        status = _libc.renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
+        if status == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in _NO_SUCH_CALL:
+            raise OSError(number, os.strerror(number), str(source), None, str(target))
+        _rename_without_flag(source, target)
+
+
+def _rename_without_flag(source: Path, target: Path) -> None:
+    if source.is_symlink() or not source.is_dir():
+        os.link(source, target, follow_symlinks=False)
+        source.unlink()
+    elif os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    else:
+        source.rename(target)
+
+
+def write(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write a whole file so that readers see the old content or the new, never a part.
+
+    With ``durable`` the content and its name are on the disk on return.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with io_errors(f"write {path.name!r}"):
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    if durable:
+        fsync(path.parent)
+
+
+def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = True) -> None:
+    """``write`` a JSON document, readable by people too."""
+    write(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n", durable=durable)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in ``path``; ``None`` where there is none or it is torn."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def append(path: Path, line: bytes) -> None:
+    """Append one line; it and the file's name are on the disk on return."""
+    fresh = not path.exists()
+    with io_errors(f"append to {path.name!r}"):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        try:
+            os.write(descriptor, line + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    if fresh:
+        fsync(path.parent)
+
+
+def remove_tree(root: Path) -> None:
+    """Delete ``root`` and all below it; symbolic links are removed, never followed. Absent is fine."""
+    with io_errors(f"remove {root.name!r}"):
+        for folder, directories, files in os.walk(root, topdown=False):
+            for name in files:
+                Path(folder, name).unlink(missing_ok=True)
+            for name in directories:
+                path = Path(folder, name)
+                path.unlink() if path.is_symlink() else path.rmdir()
+        if root.is_symlink() or root.is_file():
+            root.unlink()
+        elif root.exists():
+            root.rmdir()

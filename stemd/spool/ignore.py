@@ -1,0 +1,59 @@
+"""Which names stemd takes and which it leaves alone; pure."""
+
+from __future__ import annotations
+
+import re
+
+#: Suffixes (lower-cased) of what may be a recording; the content decides later.
+AUDIO_SUFFIXES = frozenset({
+    ".wav", ".wave", ".bwf", ".rf64", ".w64", ".flac", ".mp3", ".mp2", ".ogg", ".oga", ".opus", ".m4a", ".mp4", ".m4b",
+    ".aac", ".wma", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd", ".mka", ".mkv", ".webm", ".mov", ".ac3", ".amr",
+    ".ape", ".wv", ".tta", ".alac", ".3gp",
+})  # fmt: skip
+
+JOB_FILES = ("job.yaml", "job.json")
+SIDECAR_SUFFIX = ".job.yaml"
+
+#: Names that `stemd submit` uses until its file is complete.
+OWN_PREFIX = ".stemd-"
+
+_TEMPORARY = re.compile(
+    r"""
+      \.(part|partial|filepart|crdownload|download|opdownload|aria2|!ut|!qb|bc!|tmp|temp|bak|swp|swx|kate-swp
+        |unison\.tmp|rclone-tmp|ocTransferId\d*|upload|uploading|incomplete|td|jc!|dwl|lck|lock)$
+    | ~$
+    | ^~\$ | ^\.~ | ^\#.*\#$
+    | \.\d+\.(partial|part)$ | \.[0-9a-f]{8}\.partial$
+    | ^in\..*\.$
+    | ^(thumbs\.db|desktop\.ini|ehthumbs\.db|\$recycle\.bin|system\ volume\ information)$
+    | :zone\.identifier$ | :com\.apple\..*$
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+_NAS_FOLDERS = frozenset({"@eadir", "#recycle", "@recycle", "@tmp", "#snapshot", "@sharebin", "lost+found"})
+
+
+def ignored(name: str) -> str | None:
+    """Why this name is left alone, or ``None``. ``name`` is one component, bytes as surrogates (PEP 383)."""
+    if name.startswith("."):
+        return "hidden name"
+    if name.lower() in _NAS_FOLDERS:
+        return "a NAS's own folder"
+    if _TEMPORARY.search(name):
+        return "temporary name"
+    return None
+
+
+def suffix(name: str) -> str:
+    """The lower-cased suffix, ``""`` where there is none."""
+    stem, dot, rest = name.rpartition(".")
+    return f".{rest.lower()}" if dot and stem else ""
+
+
+def is_audio(name: str) -> bool:
+    return suffix(name) in AUDIO_SUFFIXES
+
+
+def is_sidecar(name: str) -> bool:
+    """``song.mp3.job.yaml``: the settings of ``song.mp3``."""
+    return name.endswith(SIDECAR_SUFFIX) and name != SIDECAR_SUFFIX

@@ -1,0 +1,158 @@
+"""What lies in the inbox: sightings for the tracker, candidates for the claim, and reasons for everything else."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from stemd.core.errors import StemdError
+from stemd.spool import ignore
+from stemd.spool.layout import Spool
+from stemd.spool.settle import Arrival, Sighting
+
+
+class Kind(Enum):
+    FILE = "file"
+    STAGED = "staged"
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One folder people drop into. ``name`` is ``None`` for the inbox itself, else that of an inbox or user."""
+
+    name: str | None
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A complete entry, ready to be claimed. ``sidecar`` is the ``….job.yaml`` that came with a bare file."""
+
+    path: Path
+    door: Door
+    kind: Kind
+    fingerprint: tuple[int, int, int]
+    sidecar: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An entry that is never taken as it is, with the reason ``stemd why`` shows."""
+
+    path: Path
+    error: StemdError
+
+
+def doors(spool: Spool, names: Mapping[str, object] | frozenset[str]) -> tuple[Door, ...]:
+    """The inbox itself and its configured subfolders."""
+    return (Door(None, spool.inbox), *(Door(name, spool.inbox / name) for name in sorted(names)))
+
+
+def entries(door: Door, all_doors: tuple[Door, ...]) -> Iterator[os.DirEntry[str]]:
+    """What lies directly behind a door, other doors left out."""
+    others = {other.path.name for other in all_doors if other.name} if door.name is None else set()
+    try:
+        with os.scandir(door.path) as listing:
+            for entry in listing:
+                if entry.name not in others:
+                    yield entry
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def look(entry: os.DirEntry[str], arrivals: Mapping[str, Arrival]) -> Sighting | Refusal | None:
+    """One look at one entry: something to watch, something refused, or (``None``) nothing of ours.
+
+    ``arrivals`` are what the watcher knows about how paths came.
+    """
+    path = Path(entry.path)
+    if ignore.ignored(entry.name) is not None or ignore.is_sidecar(entry.name):
+        return None
+    try:
+        facts = entry.stat(follow_symlinks=False)
+        refusal = refuse(path, facts)
+        if refusal is not None:
+            return refusal
+        arrival = arrivals.get(entry.path, Arrival.GROWN)
+        if stat.S_ISDIR(facts.st_mode):
+            return Sighting(entry.path, _tree_fingerprint(path), arrival, tree=True)
+        return Sighting(entry.path, (_fingerprint(facts), _sidecar_fingerprint(path)), arrival)
+    except FileNotFoundError:
+        return None
+
+
+def refuse(path: Path, facts: os.stat_result) -> Refusal | None:
+    """Whether an entry is of a kind or mode that cannot be taken."""
+    if stat.S_ISDIR(facts.st_mode):
+        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+            return Refusal(path, StemdError("STEMD-S006", "the folder cannot be entered and emptied by stemd"))
+        return None
+    if not stat.S_ISREG(facts.st_mode):
+        return Refusal(path, StemdError("STEMD-S007", f"it is a {_kind_name(facts.st_mode)}"))
+    if not ignore.is_audio(path.name):
+        return Refusal(path, StemdError("STEMD-S009", f"no audio suffix: {ignore.suffix(path.name) or 'none'}"))
+    if not os.access(path, os.R_OK):
+        return Refusal(path, StemdError("STEMD-S006", f"mode {stat.filemode(facts.st_mode)}, owner {facts.st_uid}"))
+    return None
+
+
+def classify(sighting: Sighting, door: Door) -> Candidate | Refusal:
+    """What a settled entry is: a bare file or a staged job; a folder without either is refused with a reason."""
+    path = Path(sighting.key)
+    facts = path.lstat()
+    fingerprint = _identity(facts)
+    if not sighting.tree:
+        sidecar = path.with_name(path.name + ignore.SIDECAR_SUFFIX)
+        return Candidate(path, door, Kind.FILE, fingerprint, sidecar if os.path.lexists(sidecar) else None)
+    if any(os.path.lexists(path / name) for name in ignore.JOB_FILES):
+        return Candidate(path, door, Kind.STAGED, fingerprint)
+    audio = sum(1 for _, _, files in os.walk(path) for name in files if ignore.is_audio(name))
+    if audio:
+        message = f"a folder of {audio} audio file(s) without a job.yaml: albums are not taken yet, drop the files"
+        return Refusal(path, StemdError("STEMD-S009", message))
+    return Refusal(path, StemdError("STEMD-S009", "a folder without audio and without a job.yaml"))
+
+
+def identity(path: Path) -> tuple[int, int, int]:
+    """Inode, size and mtime_ns: what a rename does not change."""
+    return _identity(path.lstat())
+
+
+def _identity(facts: os.stat_result) -> tuple[int, int, int]:
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def _fingerprint(facts: os.stat_result) -> tuple[int, int, int, int]:
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+def _sidecar_fingerprint(path: Path) -> tuple[int, int, int, int] | None:
+    try:
+        return _fingerprint(path.with_name(path.name + ignore.SIDECAR_SUFFIX).lstat())
+    except FileNotFoundError:
+        return None
+
+
+def _tree_fingerprint(root: Path) -> tuple[tuple[str, tuple[int, int, int, int]], ...]:
+    found = []
+    for folder, directories, files in os.walk(root):
+        directories.sort()
+        for name in sorted([*directories, *files]):
+            path = Path(folder, name)
+            found.append((str(path), _fingerprint(path.lstat())))
+    return tuple(found)
+
+
+def _kind_name(mode: int) -> str:
+    kinds = {
+        stat.S_ISLNK: "symbolic link",
+        stat.S_ISFIFO: "FIFO",
+        stat.S_ISSOCK: "socket",
+        stat.S_ISCHR: "character device",
+        stat.S_ISBLK: "block device",
+    }
+    return next((name for test, name in kinds.items() if test(mode)), "special file")

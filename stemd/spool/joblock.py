@@ -1,0 +1,64 @@
+"""Who is working on a job: daemon and worker each hold a shared ``flock`` on ``work/J/lock`` (step W2).
+
+Recovery probes it exclusively. The kernel lets go of it when the last holder dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stemd.spool.layout import WorkDir
+
+
+def _open(work: WorkDir) -> int:
+    return os.open(work.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+@contextmanager
+def hold(work: WorkDir) -> Iterator[None]:
+    """Hold the job's shared lock for the block."""
+    descriptor = _open(work)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def held(work: WorkDir) -> bool:
+    """Whether any process works on the job."""
+    descriptor = _open(work)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def holders(work: WorkDir) -> frozenset[int]:
+    """The processes that hold the lock, as ``/proc/locks`` names them."""
+    inode = work.lock.stat().st_ino
+    found = set()
+    for line in Path("/proc/locks").read_text().splitlines():
+        fields = line.split()
+        if "FLOCK" in fields and fields[-3].rsplit(":", 1)[-1] == str(inode):
+            found.add(int(fields[-4]))
+    return frozenset(found - {os.getpid()})
+
+
+def release(work: WorkDir, patience: float = 10.0) -> None:
+    """Wait ``patience`` seconds for a left-over worker to let go, then kill it."""
+    deadline = time.monotonic() + patience
+    while held(work):
+        if time.monotonic() > deadline:
+            for pid in holders(work):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)

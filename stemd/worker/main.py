@@ -1,0 +1,140 @@
+"""One worker process: load the model once, then take one job at a time and report over the wire.
+
+The daemon may kill it at any moment and it may die of anything: it writes only below the job's own folder, and what
+it leaves there is resumed or thrown away by whoever comes next. It never outlives the daemon.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from stemd.core.errors import StemdError
+from stemd.core.job import Job
+from stemd.engines.base import CancelledError, Engine, ModelInfo, Progress, create
+from stemd.spool import joblock
+from stemd.spool.layout import WorkDir
+from stemd.worker import wire
+from stemd.worker.run import run_job
+from stemd.worker.setup import Setup
+
+_PR_SET_PDEATHSIG = 1
+_PROGRESS_INTERVAL = 0.5
+
+
+class Link:
+    """The worker's end of the wire: messages out, and in from a thread of its own so that a cancel is heard at once."""
+
+    def __init__(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
+        self._incoming, self._outgoing = incoming, outgoing
+        self.jobs: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self.cancelled = threading.Event()
+        threading.Thread(target=self._listen, name="wire", daemon=True).start()
+
+    def send(self, event: str, **fields: Any) -> None:
+        self._outgoing.write(wire.encode({"event": event, **fields}))
+        self._outgoing.flush()
+
+    def _listen(self) -> None:
+        decoder = wire.Decoder()
+        while data := os.read(self._incoming.fileno(), 1 << 16):
+            for message in decoder.feed(data):
+                match message["op"]:
+                    case "run":
+                        self.cancelled.clear()
+                        self.jobs.put(message)
+                    case "cancel":
+                        self.cancelled.set()
+                    case "exit":
+                        self.jobs.put(None)
+        os._exit(0)
+
+
+class Reporter:
+    """Passes progress on, not more often than a person can follow, and stops the separation when asked to."""
+
+    def __init__(self, link: Link, job_id: str) -> None:
+        self._link, self._job_id = link, job_id
+        self._stage, self._next = "", 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if self._link.cancelled.is_set():
+            raise CancelledError
+        now = time.monotonic()
+        if progress.stage != self._stage or now >= self._next:
+            self._stage, self._next = progress.stage, now + _PROGRESS_INTERVAL
+            self._link.send(
+                "progress", job_uuid=self._job_id, stage=progress.stage, fraction=round(progress.fraction, 4)
+            )
+
+
+def main() -> None:
+    """Serve until told to exit, or until the daemon is gone."""
+    setup = Setup.from_json(sys.argv[1])
+    _die_with_parent()
+    link = Link(sys.stdin.buffer, _own_output())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    started = time.monotonic()
+    try:
+        engine = create(setup.engine)
+        model = engine.load(setup.model, Path(setup.store), setup.device)
+    except Exception as error:
+        link.send("unready", error=_as_stemd_error(error).to_dict(), trace=traceback.format_exc())
+        return
+    facts = {"version": engine.version, **engine.facts()}
+    link.send("ready", engine=setup.engine, model=model.name, facts=facts, seconds=round(time.monotonic() - started, 3))
+    while (message := link.jobs.get()) is not None:
+        _serve(link, engine, model, message)
+    engine.close()
+
+
+def _serve(link: Link, engine: Engine, model: ModelInfo, message: Mapping[str, Any]) -> None:
+    """One job; whatever happens is reported, and only a broken wire ends the process."""
+    job = Job.from_dict(message["job"])
+    work = WorkDir(Path(message["work"]))
+    try:
+        with joblock.hold(work):
+            report = run_job(engine, model, job, work, message["attempt"], Reporter(link, job.job_uuid))
+    except CancelledError:
+        link.send("cancelled", job_uuid=job.job_uuid)
+    except Exception as error:
+        link.send(
+            "failed",
+            job_uuid=job.job_uuid,
+            error=_as_stemd_error(error).to_dict(),
+            trace=traceback.format_exc()[-8000:],
+        )
+    else:
+        link.send("staged", job_uuid=job.job_uuid, **report)
+
+
+def _as_stemd_error(error: Exception) -> StemdError:
+    if isinstance(error, StemdError):
+        return error
+    if isinstance(error, MemoryError):
+        return StemdError("STEMD-R001", "the worker ran out of memory")
+    return StemdError("STEMD-X001", f"{type(error).__name__}: {error}")
+
+
+def _own_output() -> BinaryIO:
+    """Keep standard output for the wire and send what libraries print to standard error."""
+    own = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return own
+
+
+def _die_with_parent() -> None:
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent or parent == 1:
+        os._exit(0)
