@@ -40,10 +40,10 @@ class ControlServer:
         (folder / _NAME).chmod(0o660)
         self._socket.listen(16)
         self._socket.setblocking(False)
-        selector.register(self._socket, selectors.EVENT_READ, self._accept)
+        selector.register(self._socket.fileno(), selectors.EVENT_READ, self._accept)
 
     def close(self) -> None:
-        self._selector.unregister(self._socket)
+        self._selector.unregister(self._socket.fileno())
         self._socket.close()
         (self._folder / _NAME).unlink(missing_ok=True)
 

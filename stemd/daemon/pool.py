@@ -102,7 +102,7 @@ class Pool:
         assert process.stderr is not None
         for stream, handle in ((process.stdout, self._on_message), (process.stderr, self._on_stderr)):
             os.set_blocking(stream.fileno(), False)
-            self._selector.register(stream, selectors.EVENT_READ, _bind(handle, worker))
+            self._selector.register(stream.fileno(), selectors.EVENT_READ, _bind(handle, worker))
         self.workers.append(worker)
         return worker
 
@@ -156,7 +156,7 @@ class Pool:
         assert worker.process.stderr is not None
         data = _read(worker.process.stderr.fileno())
         if data == b"":
-            self._selector.unregister(worker.process.stderr)
+            self._selector.unregister(worker.process.stderr.fileno())
         elif data:
             worker.stderr.append(data)
             while sum(map(len, worker.stderr)) > 2 * _STDERR_TAIL:
@@ -171,8 +171,8 @@ class Pool:
             status = worker.process.wait()
         for stream in (worker.process.stdout, worker.process.stderr, worker.process.stdin):
             assert stream is not None
-            if stream in self._selector.get_map():
-                self._selector.unregister(stream)
+            if stream.fileno() in self._selector.get_map():
+                self._selector.unregister(stream.fileno())
             with suppress(BrokenPipeError):
                 stream.close()
         self.workers.remove(worker)

@@ -117,6 +117,7 @@ class Runs:
 
     def _staged(self, live: Live, message: Mapping[str, Any]) -> None:
         attempts.record_end(live.work.attempts, "done")
+        live.attempts += 1
         metrics, seconds = self._board.metrics, message["audio_seconds"]
         metrics.attempts.labels(live.engine, "done").inc()
         metrics.audio.labels(live.engine).inc(seconds)

@@ -18,7 +18,7 @@ from stemd.daemon.board import Board
 from stemd.daemon.control import ControlServer
 from stemd.daemon.dispatcher import Dispatcher
 from stemd.daemon.notify import ServiceManager
-from stemd.daemon.pool import Pool
+from stemd.daemon.pool import Pool, WorkerState
 from stemd.daemon.runs import Runs
 from stemd.daemon.scanner import Scanner, door_names
 from stemd.daemon.steering import Steering
@@ -137,8 +137,7 @@ class Service:
             pause = self._dispatcher.tick()
             self._view = self._look()
             self._tell_manager()
-            for key, _ in self._selector.select(pause):
-                key.data()
+            self._hear(pause)
         self._end()
 
     def _finished(self) -> bool:
@@ -162,16 +161,24 @@ class Service:
         soon = time.time() + _SHORT_RETRY
         return not any((live.not_before or 0.0) <= soon for live in board.in_state(JobState.RETRY_WAIT))
 
+    def _hear(self, pause: float) -> None:
+        """Wait for pipes, sockets and wake-ups, and serve them; one served may close another of the same batch."""
+        for key, _ in self._selector.select(pause):
+            if self._selector.get_map().get(key.fd) == key:
+                key.data()
+
     def _end(self) -> None:
         self._manager.stopping()
         self._view = DaemonView(loop_at=time.monotonic(), reason="stopping")
         pool = self._dispatcher.pool
         for worker in list(pool.workers):
-            pool.kill(worker, "stop")
+            if worker.state is WorkerState.IDLE:
+                pool.stop(worker)
+            else:
+                pool.kill(worker, "stop")
         deadline = time.monotonic() + 5
         while pool.workers and time.monotonic() < deadline:
-            for key, _ in self._selector.select(0.1):
-                key.data()
+            self._hear(0.1)
         logs.get().info(
             "stopped", **{outcome.value: number for outcome, number in self._dispatcher.board.ended.items()}
         )

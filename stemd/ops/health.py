@@ -56,9 +56,9 @@ class Health:
 
     def _models(self, engine: str) -> list[dict[str, Any]]:
         return [
-            {"name": entry.name, "present": entry.present}
+            {"name": entry.name, "present": entry.folder is not None}
             for entry in models.catalogue(self._store)
-            if entry.engine == engine
+            if (entry.known.engine if entry.known else "demucs") == engine
         ]
 
 

@@ -154,13 +154,17 @@ def find_job(where: Where, text: str) -> JobView:
     if len(found) > 1:
         shown = ", ".join(sorted(found)[:_SHOWN_MATCHES]) + (", …" if len(found) > _SHOWN_MATCHES else "")
         raise StemdError("STEMD-S015", f"{printable(text)} fits {len(found)} jobs: {shown}")
-    return _find_in_inbox(where, text)
+    waiting = find_in_inbox(where, Path(text))
+    if waiting is None:
+        raise StemdError("STEMD-S015", f"no job and no file in an inbox is called {printable(text)!r}")
+    return waiting
 
 
 def read_job(spool: Spool, job_id: str) -> JobView | None:
-    """One job by its whole id; ``None`` when the spool knows nothing of it (yet)."""
-    load = partial(_from_status, spool, job_id) if spool.status_file(job_id).exists() else _index(spool).get(job_id)
-    view = load() if load else None
+    """One job by its whole id; ``None`` when neither ``status/`` nor ``work/`` knows it (yet)."""
+    view = _from_status(spool, job_id)
+    if view is None and spool.job(job_id).origin.exists():
+        view = _from_work(spool, job_id)
     return _believed(view, owner_of(spool)) if view else None
 
 
@@ -233,7 +237,7 @@ def _from_status(spool: Spool, job_id: str) -> JobView | None:
         job_uuid=job_id,
         state=str(status.get("state", "waiting")),
         user_id=status.get("user_id"),
-        title=_title(status.get("title") or status.get("source")),
+        title=_title(status.get("title") or status.get("source")) or _title_elsewhere(spool, job_id, result),
         stage=status.get("stage"),
         progress=float(status.get("progress") or 0.0),
         engine=status.get("engine"),
@@ -296,7 +300,7 @@ def _from_orphan(spool: Spool, folder: Path) -> JobView | None:
 
 def _waiting(spool: Spool, found: inboxes.Waiting, owner: int | None, where: Where) -> JobView:
     error = found.error or (inboxes.no_daemon(spool) if owner is None else None)
-    user = found.door if found.door in where.users else None
+    user = found.door if found.door is not None and found.door in where.users else None
     return JobView(
         root=str(spool.root),
         job_uuid=None,
@@ -345,12 +349,13 @@ def _matching(spool: Spool, ids: Iterable[str], text: str) -> list[str]:
     return []
 
 
-def _find_in_inbox(where: Where, text: str) -> JobView:
+def find_in_inbox(where: Where, path: Path) -> JobView | None:
+    """The entry of an inbox that ``path`` is or lies in; ``None`` where there is none."""
     for spool in map(Spool, where.spool):
-        found = inboxes.locate(Path(text), _doors(spool, where))
+        found = inboxes.locate(path, _doors(spool, where))
         if found is not None and os.path.lexists(found.path):
             return _waiting(spool, found, owner_of(spool), where)
-    raise StemdError("STEMD-S015", f"no job and no file in an inbox is called {printable(text)!r}")
+    return None
 
 
 def _doors(spool: Spool, where: Where) -> tuple[inboxes.Door, ...]:
@@ -361,6 +366,16 @@ def _title(value: Any) -> str:
     try:
         return printable(decode_name(value)) if value else ""
     except (TypeError, KeyError, ValueError):
+        return ""
+
+
+def _title_elsewhere(spool: Spool, job_id: str, result: str | None) -> str:
+    """The title of a job whose description was not read (yet): its folder in orphan/ has it, or its record in work/."""
+    if result:
+        return printable(Path(result).name.removesuffix(f".{job_id[-8:]}"))
+    try:
+        return _title((durable.read_json(spool.job(job_id).origin) or {}).get("name"))
+    except PermissionError:
         return ""
 
 

@@ -89,7 +89,7 @@ def main() -> None:
         engine = create(setup.engine)
         model = engine.load(setup.model, Path(setup.store), setup.device)
     except Exception as error:
-        link.send("unready", error=_as_stemd_error(error).to_dict(), trace=traceback.format_exc())
+        link.send("unready", error=_as_stemd_error(error).to_dict(), trace=_trace(error))
         return
     facts = {"version": engine.version, **engine.facts()}
     link.send("ready", engine=setup.engine, model=model.name, facts=facts, seconds=round(time.monotonic() - started, 3))
@@ -112,7 +112,7 @@ def _serve(link: Link, engine: Engine, model: ModelInfo, message: Mapping[str, A
             "failed",
             job_uuid=job.job_uuid,
             error=_as_stemd_error(error).to_dict(),
-            trace=traceback.format_exc()[-8000:],
+            trace=_trace(error),
         )
     else:
         link.send("staged", job_uuid=job.job_uuid, **report)
@@ -124,6 +124,11 @@ def _as_stemd_error(error: Exception) -> StemdError:
     if isinstance(error, MemoryError):
         return StemdError("STEMD-R001", "the worker ran out of memory")
     return StemdError("STEMD-X001", f"{type(error).__name__}: {error}")
+
+
+def _trace(error: Exception) -> str | None:
+    """Where an unexpected error came from; an expected one says all there is in its message."""
+    return None if isinstance(error, StemdError) else traceback.format_exc()[-8000:]
 
 
 def _own_output() -> BinaryIO:

@@ -33,7 +33,7 @@ def run_job(
         source=work.src / job.source.path,
         chunks=work.chunks,
         out=work.partial,
-        stems=job.request.stems,
+        stems=job.request.stems or model.stems,
         output=job.request.output,
         options=job.request.options,
         tags=job.request.tags,

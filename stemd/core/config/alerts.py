@@ -8,32 +8,44 @@ from stemd.core.config.fields import Count, Duration, Section, Share, Sinks
 
 
 class FailureRatio(Section):
+    """Too many jobs fail."""
+
     over: Share = Field(default=0.1, description="Share of failed jobs above which it fires …")
     window: Duration = Field(default=1800.0, description="… among those that ended this long ago or less.")
 
 
 class Latency(Section):
+    """Jobs take too long."""
+
     over: Duration = Field(
         default=3600.0, description="Fires when a twentieth of the jobs takes longer, from drop to result."
     )
 
 
 class Events(Section):
+    """Something happens too often."""
+
     count: Count = Field(default=3, description="Fires at this many …")
     window: Duration = Field(default=3600.0, description="… within this time.")
 
 
 class Resources(Section):
+    """The machine is at its limits."""
+
     memory: Share = Field(default=0.9, description="Share of the memory in use above which it fires.")
     cpu: Share = Field(default=0.95, description="The same for the CPU.")
     for_: Duration = Field(default=600.0, alias="for", description="Only when it lasts this long.")
 
 
 class Disk(Section):
+    """The disk fills up."""
+
     below: Share = Field(default=0.05, description="Fires when less than this share of the spool's disk is free.")
 
 
 class Canary(Section):
+    """Nothing gets through: a silent built-in job tries the whole way."""
+
     every: Duration = Field(default=3600.0, description="How often a silent built-in job goes the whole way.")
 
 

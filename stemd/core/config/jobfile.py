@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import PlainValidator, ValidationError
@@ -54,7 +53,7 @@ def _cores(value: Any) -> float:
 
 def _inputs(value: Any) -> tuple[str, ...] | Mapping[str, str]:
     if isinstance(value, dict) and value:
-        return MappingProxyType({units.name(role): units.relative(file) for role, file in value.items()})
+        return {units.name(role): units.relative(file) for role, file in value.items()}
     if isinstance(value, list) and value:
         return tuple(units.relative(file) for file in value)
     raise ValueError(f"must be a list of files, or files by role such as {{vocals: v.wav}}, not {units.show(value)}")

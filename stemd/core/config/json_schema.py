@@ -18,6 +18,8 @@ def schema() -> dict[str, Any]:
     found = Config.model_json_schema()
     bodies = {**found["$defs"], Config.__name__: found}
     for section in _sections(Config):
+        if section is not Config:
+            bodies[section.__name__]["type"] = ["object", "null"]  # a section without a body is all defaults
         for name, field in section.model_fields.items():
             body = bodies[section.__name__]["properties"][field.alias or name]
             if "default" in body:

@@ -110,11 +110,11 @@ def _compose(text: str, source: str, document: Document) -> None:
     except yaml.MarkedYAMLError as error:
         at = error.problem_mark or error.context_mark
         mark = Mark(source, at.line + 1, at.column + 1) if at else Mark(source, 1, 1)
-        raise _stop(document, mark, f"not valid YAML: {error.problem or error.context}")
+        raise _stop(document, mark, f"not valid YAML: {error.problem or error.context}") from error
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         mark = Mark(source, before.count("\n") + 1, len(before) - before.rfind("\n"))
-        raise _stop(document, mark, "not valid YAML: a control character")
+        raise _stop(document, mark, "not valid YAML: a control character") from error
     if root is not None:
         document.data = _Builder(source, document).build(root, (), Mark(source, 1, 1))
 
@@ -172,9 +172,9 @@ def _read_json(text: str, source: str, document: Document) -> None:
     try:
         data = json.loads(text, parse_constant=_no_number)
     except json.JSONDecodeError as error:
-        raise _stop(document, Mark(source, error.lineno, error.colno), f"not valid JSON: {error.msg}")
+        raise _stop(document, Mark(source, error.lineno, error.colno), f"not valid JSON: {error.msg}") from error
     except (RecursionError, ValueError):
-        raise _stop(document, Mark(source, 1, 1), "not valid JSON: nested too deep, or a number that is none")
+        raise _stop(document, Mark(source, 1, 1), "not valid JSON: nested too deep, or a number that is none") from None
     _compose(_SURROGATES.sub(lambda pair: "x" * len(pair[0]), text), source, document)
     document.data = data
 

@@ -162,7 +162,7 @@ def absolute(value: Any) -> Path:
 
 def state_path(value: Any) -> Path | None:
     """``paths.state``: an absolute path; ``ROOT/.state`` (or nothing) is the folder beside each spool's own files."""
-    return None if value in {None, "ROOT/.state"} else absolute(value)
+    return None if value in (None, "ROOT/.state") else absolute(value)
 
 
 def roots(value: Any) -> tuple[Path, ...]:

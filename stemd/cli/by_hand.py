@@ -1,0 +1,82 @@
+"""What can be done to a job while no daemon runs: under the spool's lock, with the spool's own functions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from stemd.core.errors import StemdError
+from stemd.core.job import JobState
+from stemd.core.request import user_for
+from stemd.ops.snapshot import JobView, reason_of
+from stemd.spool import claim, deliver, durable, joblock, probes, recover, sidecar
+from stemd.spool.layout import Spool
+from stemd.spool.recover import Found
+
+if TYPE_CHECKING:
+    from stemd.core.config import Config
+
+_UNFINISHED = frozenset({Found.CLAIMED, Found.WORKING, Found.STAGED, Found.WAITING})
+
+
+def retry(config: Config, view: JobView) -> str:
+    """Put a failed job back into work/; the next daemon goes on with it. Returns its state.
+
+    Raises:
+        StemdError: STEMD-S001 (a daemon owns the spool after all), STEMD-S016 (it is not in orphan/), STEMD-P003.
+    """
+    spool, job_id = view.spool, view.job_uuid or ""
+    with _owned(spool):
+        orphan = deliver.find_orphan(spool, job_id)
+        if orphan is None:
+            raise StemdError("STEMD-S016", f"job {job_id} is not in orphan/ any more")
+        deliver.retry(spool, orphan, job_id)
+        state = JobState.WAITING.value
+        _note(spool, job_id, state=state, stage="put back", progress=0.0, attempts=0, reason=None, result=None)
+    return state
+
+
+def cancel(config: Config, view: JobView) -> str:
+    """Put an unfinished job into orphan/. Returns its state.
+
+    Raises:
+        StemdError: STEMD-S001 (a daemon owns the spool after all), STEMD-S016 (it has ended or is no job), STEMD-P003.
+    """
+    spool, job_id = view.spool, view.job_uuid or ""
+    work, error = spool.job(job_id), StemdError("STEMD-P002")
+    with _owned(spool):
+        if not work.path.is_dir() or recover.classify(work) not in _UNFINISHED:
+            raise StemdError("STEMD-S016", f"job {job_id} is not unfinished any more")
+        joblock.release(work)
+        user = view.user_id or user_for(config, claim.read_origin(work)["inbox"])
+        target = deliver.to_orphan(spool, work, error, user)
+        state = JobState.CANCELLED.value
+        _note(spool, job_id, state=state, stage="ended", user_id=user, reason=reason_of(error), result=str(target))
+    return state
+
+
+@contextmanager
+def _owned(spool: Spool) -> Iterator[None]:
+    """Hold the spool's lock for the block; what the system forbids becomes STEMD-P003."""
+    try:
+        descriptor = probes.take_lock(spool)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+    except PermissionError as error:
+        raise StemdError("STEMD-P003", f"{error.filename}: {error.strerror}") from error
+    except StemdError as error:
+        if error.code == "STEMD-S003" or error.detail.get("errno") in {1, 13}:
+            raise StemdError("STEMD-P003", error.message) from error
+        raise
+
+
+def _note(spool: Spool, job_id: str, **changes: object) -> None:
+    """Say in ``status/`` what was done; the rest of the status stays."""
+    known = durable.read_json(spool.status_file(job_id)) or {}
+    for key in ("schema_version", "job_uuid", "updated_at"):
+        known.pop(key, None)
+    sidecar.write_status(spool, job_id, {**known, "next_attempt_at": None, "eta_seconds": None, **changes})

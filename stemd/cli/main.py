@@ -1,0 +1,104 @@
+"""``stemd``: the group of all commands, and the one place where an error becomes an exit status.
+
+A command's module is imported when it is invoked and not before, so that ``stemd status`` does not pay for what
+``stemd demo`` needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+import click
+
+from stemd import __version__
+from stemd.cli import report
+from stemd.core.errors import Exit, StemdError
+
+#: Command → module and name, in the order of ``stemd --help``.
+COMMANDS = {
+    "demo": "stemd.cli.demo:demo",
+    "run": "stemd.cli.run:run",
+    "submit": "stemd.cli.submit:submit",
+    "status": "stemd.cli.status:status",
+    "list": "stemd.cli.status:list_jobs",
+    "watch": "stemd.cli.watch:watch",
+    "why": "stemd.cli.why:why",
+    "retry": "stemd.cli.steer:retry",
+    "cancel": "stemd.cli.steer:cancel",
+    "hold": "stemd.cli.steer:hold",
+    "release": "stemd.cli.steer:release",
+    "explain": "stemd.cli.explain:explain",
+    "doctor": "stemd.cli.doctor:doctor",
+    "config": "stemd.cli.config_cmd:config_group",
+    "engines": "stemd.cli.engines:engines",
+    "models": "stemd.cli.models:models",
+    "drain": "stemd.cli.steer:drain",
+    "resume": "stemd.cli.steer:resume",
+    "reload": "stemd.cli.steer:reload",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports them one by one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, name = place.partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def main(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> NoReturn:
+        """Run a command and end the process with its status."""
+        arguments = list(sys.argv[1:] if args is None else args)
+        as_json = "--json" in arguments
+        for stream in (sys.stdout, sys.stderr):
+            if callable(reconfigure := getattr(stream, "reconfigure", None)):
+                reconfigure(errors="backslashreplace")
+        sys.exit(_guarded(lambda: super(LazyGroup, self).main(arguments, prog_name, standalone_mode=False), as_json))
+
+
+def _guarded(command: Callable[[], Any], as_json: bool) -> int:
+    """Call ``command`` and turn however it ends into an exit status and words about it."""
+    try:
+        result = command()
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return Exit.INTERRUPTED
+    except StemdError as error:
+        report.failure(error, as_json)
+        return error.spec.exit
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the reader went away; nothing more is printed
+        return Exit.GENERAL
+    except Exception as error:
+        if os.environ.get("STEMD_DEBUG"):
+            raise
+        report.failure(_bug(error), as_json)
+        return Exit.SOFTWARE
+    return result if isinstance(result, int) else Exit.OK
+
+
+def _bug(error: Exception) -> StemdError:
+    remedy = "Run it again with STEMD_DEBUG=1 in the environment and report the trace it prints."
+    return StemdError("STEMD-X001", f"{type(error).__name__}: {error}", remedy=remedy)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="stemd", message="%(prog)s %(version)s")
+def main() -> None:
+    """Drop songs into a folder, get stems back: the watch-folder daemon and everything to look after it."""

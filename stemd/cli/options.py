@@ -1,0 +1,53 @@
+"""The options that every command has, and the way from them to the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from stemd.core.config import Loaded, Places
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_config = click.option(
+    "-c", "--config", "config_file", type=click.Path(path_type=Path), metavar="FILE", help="The configuration file."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+_spool = click.option(
+    "--spool",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The spool to use instead of the configured one.",
+)
+
+
+def common(function: F) -> F:
+    """Add ``-c/--config`` (as ``config_file``) and ``--json`` (as ``as_json``)."""
+    return _config(_json(function))
+
+
+def common_with_spool(function: F) -> F:
+    """``common`` and ``--spool``."""
+    return common(_spool(function))
+
+
+def places(config_file: Path | None, spool: Path | None = None) -> Places:
+    """Where the spools are, without checking the rest of the configuration."""
+    from stemd.core.config import peek
+
+    return peek(config_file, _flags(spool))
+
+
+def loaded(config_file: Path | None, spool: Path | None = None) -> Loaded:
+    """The whole checked configuration."""
+    from stemd.core.config import load
+
+    return load(config_file, _flags(spool))
+
+
+def _flags(spool: Path | None) -> dict[str, Any]:
+    return {"spool": str(spool.absolute())} if spool else {}

@@ -1,0 +1,143 @@
+"""``stemd submit``: drop files safely, and wait for their stems if asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stemd.cli import drop, options, report
+from stemd.cli.follow import Followed, exit_status, follow
+from stemd.core.errors import Exit, StemdError
+from stemd.core.job import new_job_id, printable
+from stemd.ops.snapshot import owner_of
+from stemd.spool.layout import Spool
+
+if TYPE_CHECKING:
+    from stemd.core.config import Config
+
+
+class Stems(click.ParamType):
+    """``4``, ``all`` or ``vocals,drums``."""
+
+    name = "stems"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        text = str(value).strip()
+        if text.isdigit():
+            return int(text)
+        return text if text == "all" else [part.strip() for part in text.split(",")]
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…")
+@click.option("--inbox", help="Drop into this configured inbox.")
+@click.option("--user", help="Drop into this user's inbox.")
+@click.option("--engine", help="demucs, spleeter, mix …; instead of the inbox's.")
+@click.option("--model", help="A model of that engine.")
+@click.option("--stems", type=Stems(), help="2, 4, 5, 6, all, or names: vocals,drums.")
+@click.option("--format", "container", help="flac, wav, ogg, opus, mp3 …")
+@click.option("--wait", is_flag=True, help="Show progress and end with the job's result.")
+@options.common_with_spool
+def submit(  # noqa: PLR0913  one parameter for each option
+    config_file: Path | None,
+    as_json: bool,
+    spool: Path | None,
+    files: tuple[Path, ...],
+    inbox: str | None,
+    user: str | None,
+    engine: str | None,
+    model: str | None,
+    stems: Any,
+    container: str | None,
+    wait: bool,
+) -> int:
+    """Drop each FILE into the inbox: copied under a hidden name, flushed to the disk, then renamed.
+
+    With --wait the exit status is that of the first job that failed (65 bad audio, 69 no daemon, …), 0 if all are done.
+    The job's id is known at once with --wait, --json or any setting; else `stemd list` shows it.
+    """
+    config = options.loaded(config_file, spool).config
+    settings = _settings(engine, model, stems, container)
+    root = Spool(config.spool[0])
+    door, owner = _door(config, inbox, user)
+    if owner is not None:
+        settings["user_id"] = owner
+    staged = bool(settings) or wait or as_json
+    for file in files:
+        drop.check(file)
+    drops = [put(config, root, door, file, settings if staged else None) for file in files]
+    if not as_json:
+        for each in drops:
+            report.note(f"dropped {each.path}" + (f" as job {each.job_id}" if each.job_id else ""))
+        if not wait and owner_of(root) is None:
+            report.note(f"no daemon is running on {root.root}: it is taken as soon as one is")
+    if not wait:
+        if as_json:
+            report.document(jobs=[_fields(each) for each in drops])
+        return Exit.OK
+    return wait_for(config, root, drops, as_json)
+
+
+def put(config: Config, root: Spool, door: str | None, file: Path, settings: Mapping[str, Any] | None) -> drop.Drop:
+    """Drop one file behind a door; with ``settings`` (which may be empty) as a staged job with an id of its own."""
+    folder = root.inbox / door if door else root.inbox
+    if not folder.is_dir():
+        raise StemdError(
+            "STEMD-S005", f"{printable(str(folder))} is not there", remedy="Start `stemd run`: it makes it."
+        )
+    taken = frozenset(config.inboxes) | frozenset(config.users) if door is None else frozenset()
+    if settings is None:
+        return drop.drop_file(file, folder, taken)
+    return drop.drop_job(file, folder, taken, {"job_uuid": new_job_id(), **settings})
+
+
+def wait_for(config: Config, root: Spool, drops: list[drop.Drop], as_json: bool) -> int:
+    """Follow dropped jobs to their end, with a progress bar on a terminal; returns the exit status."""
+    from stemd.cli import render
+
+    jobs = [Followed(root, each.job_id or "", each.path) for each in drops]
+    with render.progress(jobs, quiet=as_json) as show:
+        views = {job.job_id: job.view for job in follow(config, jobs, show) if job.view is not None}
+    ordered = [views[job.job_id] for job in jobs]
+    if as_json:
+        report.document(jobs=[{**_fields(each), **view.to_dict()} for each, view in zip(drops, ordered, strict=True)])
+    else:
+        for view in ordered:
+            report.result(view)
+    return next((status for status in map(exit_status, ordered) if status), Exit.OK)
+
+
+def _fields(each: drop.Drop) -> dict[str, Any]:
+    return {"file": printable(str(each.source)), "path": printable(str(each.path)), "job_uuid": each.job_id}
+
+
+def _settings(engine: str | None, model: str | None, stems: Any, container: str | None) -> dict[str, Any]:
+    """What the job's description says; checked as strictly as the daemon will, before anything is copied."""
+    import json
+
+    given = {"engine": engine, "model": model, "stems": stems, "output": {"format": container} if container else None}
+    settings = {key: value for key, value in given.items() if value is not None}
+    if settings:
+        from stemd.core.config import parse_job
+
+        parse_job(json.dumps({"input": "x.wav", **settings}).encode(), "options")
+    return settings
+
+
+def _door(config: Config, inbox: str | None, user: str | None) -> tuple[str | None, str | None]:
+    """The folder below inbox/ to drop into, and the user the job must name there."""
+    if inbox is not None and inbox not in config.inboxes:
+        known = ", ".join(config.inboxes) or "none"
+        raise click.BadParameter(f"there is no inbox {inbox!r}; configured: {known}", param_hint="--inbox")
+    if inbox is None and user is not None and user not in config.users:
+        known = ", ".join(config.users) or "none"
+        raise click.BadParameter(f"there is no user {user!r}; configured: {known}", param_hint="--user")
+    if inbox is None:
+        return user, None
+    trusted = config.inbox(inbox).trust == "manifest"
+    if trusted and user is None:
+        raise click.BadParameter(f"inbox {inbox} takes only jobs that name their user", param_hint="--user")
+    return inbox, user

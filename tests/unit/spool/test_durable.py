@@ -1,0 +1,79 @@
+"""The file operations the protocol stands on, on the real file system."""
+
+import errno
+import os
+
+import pytest
+
+from stemd.core.errors import StemdError
+from stemd.spool import durable
+
+
+def test_rename_never_replaces_a_file(tmp_path):
+    (tmp_path / "a").write_text("new")
+    (tmp_path / "b").write_text("old")
+    with pytest.raises(FileExistsError):
+        durable.rename(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "a").read_text() == "new"
+    assert (tmp_path / "b").read_text() == "old"
+
+
+def test_rename_never_replaces_an_empty_folder(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with pytest.raises(FileExistsError):
+        durable.rename(tmp_path / "a", tmp_path / "b")
+
+
+def test_without_the_kernel_call_it_still_never_replaces(tmp_path):
+    (tmp_path / "a").write_text("new")
+    (tmp_path / "b").write_text("old")
+    (tmp_path / "d").mkdir()
+    with pytest.raises(FileExistsError):
+        durable._rename_without_flag(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(FileExistsError):
+        durable._rename_without_flag(tmp_path / "d", tmp_path / "b")
+    durable._rename_without_flag(tmp_path / "a", tmp_path / "c")
+    assert (tmp_path / "c").read_text() == "new"
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_missing_source_is_an_answer_not_a_fault(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        durable.rename(tmp_path / "a", tmp_path / "b")
+
+
+def test_names_are_bytes(tmp_path):
+    source = tmp_path / os.fsdecode(b"\xff\n.mp3")
+    source.write_text("x")
+    durable.rename(source, tmp_path / os.fsdecode(b"\xfe"))
+    assert os.listdir(os.fsencode(tmp_path)) == [b"\xfe"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, "STEMD-R003"), (errno.EIO, "STEMD-S014")])
+def test_disk_errors_have_codes(number, code):
+    with pytest.raises(StemdError) as caught, durable.io_errors("write"):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.code == code
+
+
+def test_json_survives_and_torn_json_is_nothing(tmp_path):
+    path = tmp_path / "x.json"
+    durable.write_json(path, {"name": "Ø"})
+    assert durable.read_json(path) == {"name": "Ø"}
+    path.write_bytes(path.read_bytes()[:-4])
+    assert durable.read_json(path) is None
+    assert durable.read_json(tmp_path / "absent") is None
+
+
+def test_removing_a_tree_follows_no_link(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "keep").write_text("x")
+    tree = tmp_path / "tree"
+    (tree / "deep").mkdir(parents=True)
+    (tree / "deep" / "link").symlink_to(outside)
+    (tree / "file").symlink_to(outside / "keep")
+    durable.remove_tree(tree)
+    assert not tree.exists()
+    assert (outside / "keep").read_text() == "x"
