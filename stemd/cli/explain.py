@@ -71,7 +71,7 @@ def errors_markdown() -> str:
     lines = [
         "# Error codes",
         "",
-        "Every failure has a code, and every code has a remedy. `stemd explain CODE` prints the same on the command line.",
+        "Every failure has a code, and every code has a remedy. `stemd explain CODE` prints the same in a terminal.",
         "This page is made from the table in `stemd/core/errors.py` by `stemd explain --markdown > docs/errors.md`.",
     ]
     for letter, title in _FAMILIES.items():

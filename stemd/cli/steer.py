@@ -110,7 +110,7 @@ def _ask(config: Config, word: str, view: JobView) -> dict[str, Any]:
 
     if view.job_uuid is None:
         remedy = (
-            "Move it out of the inbox yourself." if word == "cancel" else "Wait until it is taken: `stemd why FILE`."
+            "Move it out of the inbox yourself." if word == "cancel" else "`stemd why FILE` says why."
         )
         raise StemdError("STEMD-S016", f"{view.title} is still in the inbox and no job yet", remedy=remedy)
     answer = control.request(config, {"op": word, "job": view.job_uuid})

@@ -19,16 +19,11 @@ if TYPE_CHECKING:
     from stemd.core.config import Config
 
 
-class Stems(click.ParamType):
-    """``4``, ``all`` or ``vocals,drums``."""
-
-    name = "stems"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        text = str(value).strip()
-        if text.isdigit():
-            return int(text)
-        return text if text == "all" else [part.strip() for part in text.split(",")]
+def _stems(ctx: click.Context, param: click.Parameter, value: str | None) -> Any:
+    """``4``, ``all`` or ``vocals,drums``, as a job's description has it."""
+    if value is None or value == "all":
+        return value
+    return int(value) if value.isdigit() else [part.strip() for part in value.split(",")]
 
 
 @click.command()
@@ -37,22 +32,12 @@ class Stems(click.ParamType):
 @click.option("--user", help="Drop into this user's inbox.")
 @click.option("--engine", help="demucs, spleeter, mix …; instead of the inbox's.")
 @click.option("--model", help="A model of that engine.")
-@click.option("--stems", type=Stems(), help="2, 4, 5, 6, all, or names: vocals,drums.")
+@click.option("--stems", callback=_stems, help="2, 4, 5, 6, all, or names: vocals,drums.")
 @click.option("--format", "container", help="flac, wav, ogg, opus, mp3 …")
 @click.option("--wait", is_flag=True, help="Show progress and end with the job's result.")
 @options.common_with_spool
-def submit(  # noqa: PLR0913  one parameter for each option
-    config_file: Path | None,
-    as_json: bool,
-    spool: Path | None,
-    files: tuple[Path, ...],
-    inbox: str | None,
-    user: str | None,
-    engine: str | None,
-    model: str | None,
-    stems: Any,
-    container: str | None,
-    wait: bool,
+def submit(
+    config_file: Path | None, as_json: bool, spool: Path | None, files: tuple[Path, ...], wait: bool, **given: Any
 ) -> int:
     """Drop each FILE into the inbox: copied under a hidden name, flushed to the disk, then renamed.
 
@@ -60,9 +45,9 @@ def submit(  # noqa: PLR0913  one parameter for each option
     The job's id is known at once with --wait, --json or any setting; else `stemd list` shows it.
     """
     config = options.loaded(config_file, spool).config
-    settings = _settings(engine, model, stems, container)
+    settings = _settings(**{key: given[key] for key in ("engine", "model", "stems", "container")})
     root = Spool(config.spool[0])
-    door, owner = _door(config, inbox, user)
+    door, owner = _door(config, given["inbox"], given["user"])
     if owner is not None:
         settings["user_id"] = owner
     staged = bool(settings) or wait or as_json

@@ -141,8 +141,9 @@ def seal(spool: Spool, work: WorkDir, config: Config) -> tuple[WorkDir, Job] | N
         work.job_id, user, origin["inbox"] or "", title, source, request, origin["claimed_at"],
         compliance=_compliance(config),
     )  # fmt: skip
-    if description is not None and description.job_uuid is not None:
-        work, job = _adopt(spool, work, job, JobId(description.job_uuid))
+    wanted = description.job_uuid if description else None
+    if wanted not in {None, work.job_id}:
+        work, job = _adopt(spool, work, job, JobId(str(wanted)))
     durable.write_json(work.job, job.to_dict())
     step("C4")
     return work, job

@@ -50,11 +50,14 @@ def _source_root(work: WorkDir) -> Path:
 def unstage(work: WorkDir) -> None:
     """Throw away an unfinished result, after bringing the source back from it.
 
-    The noted target goes first: a note without ``out.partial`` means published.
+    What makes it look finished goes first: the noted target (a note without ``out.partial`` means published), then
+    the manifest (a stage without its source must not verify).
     """
-    if work.target.exists():
-        work.target.unlink()
-        durable.fsync(work.path)
+    for mark in (work.target, work.manifest):
+        if mark.exists():
+            mark.unlink()
+            durable.fsync(mark.parent)
+            step("U0")
     if work.kept_source.exists():
         home = _source_root(work)
         home.parent.mkdir(mode=0o700, exist_ok=True)

@@ -65,7 +65,7 @@ def _has_content(folder: Path) -> bool:
 
 
 def _is_husk(work: WorkDir) -> bool:
-    return all(child.name in {"src", "origin.json", ".origin.json.tmp"} for child in work.path.iterdir())
+    return all(child.name in {"src", "lock", "origin.json", ".origin.json.tmp"} for child in work.path.iterdir())
 
 
 def recover(spool: Spool, progress: Callable[[], None] = lambda: None) -> Iterator[Recovered]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-import tiny_models
 import torch
 from demucs.api import Separator
 
@@ -18,6 +17,7 @@ from stemd.core.job import Output
 from stemd.engines.base import ModelInfo, SeparationRequest, SeparationResult
 from stemd.engines.demucs_engine import DemucsEngine
 from stemd.engines.separate import separate
+from tests.golden import tiny_models
 
 RATE = tiny_models.RATE
 

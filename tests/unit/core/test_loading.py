@@ -299,4 +299,4 @@ def test_any_value_anywhere_is_taken_or_a_fault_of_that_key(key: str) -> None:
             load(flags={"spool": "/s", key: value}, environ={**HOME, "STEMD_SPOOL": "/s"})
         except StemdError as error:
             assert error.code == "STEMD-C002"
-            assert all(key.split(".")[0] in fault["key"] for fault in error.detail["faults"]), (value, error)
+            assert all(key.partition(".")[0] in fault["key"] for fault in error.detail["faults"]), (value, error)
