@@ -70,6 +70,7 @@ def everything(config: Config) -> Iterator[Finding]:
     for root in config.spool:
         yield from spool(Spool(root))
     yield from inotify()
+    yield from leases(config)
     yield from http(config)
     yield from engines(config)
     yield from models(config)
@@ -258,5 +259,6 @@ def leases(config: Config) -> Iterator[Finding]:
     """Whether open writers can be seen; where not, files must rest longer."""
     for root in config.spool:
         if root.is_dir() and lease.filesystem_type(root) in lease.REMOTE:
-            seconds = f"{config.defaults.settle_unprobed:g} s"
-            yield Finding("warn", "inbox", f"{root} is on a network file system: polled, and files must rest {seconds}")
+            message = f"{root} is on a network or FUSE file system: it is polled, and open writers cannot be seen"
+            remedy = f"Leave `defaults.settle_unprobed` ({config.defaults.settle_unprobed:g} s) above the longest pause."
+            yield Finding("warn", "inbox", message, "STEMD-S004", remedy)

@@ -17,7 +17,9 @@ from stemd.core.errors import Exit, StemdError
 @click.command()
 @options.common_with_spool
 def doctor(config_file: Path | None, as_json: bool, spool: Path | None) -> int:
-    """Check configuration, spool, disk, packages, engines, models, port and daemon.
+    """Check that everything is in place.
+
+    Configuration, packages, programs, spool, disk, inotify, port, engines, models and daemon are looked at.
 
     Each line is ok, warn or fail, with a code and a remedy. The exit status is 0 unless something fails.
     """

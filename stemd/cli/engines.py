@@ -17,10 +17,13 @@ _DISTRIBUTIONS = {"demucs": "demucs", "spleeter": "spleeter"}
 @click.command()
 @options.common
 def engines(config_file: Path | None, as_json: bool) -> None:
-    """The installed engines, their versions and models. `stemd doctor` tries whether each one loads."""
+    """The installed engines, their versions and models.
+
+    `stemd doctor` tries whether each one loads.
+    """
     from stemd.engines import base, models
 
-    store = options.places(config_file).models if _configured(config_file) else _default_store()
+    store, _ = options.model_store(config_file)
     catalogue = models.catalogue(store)
     found = [_facts(name, catalogue) for name in base.names()]
     if as_json:

@@ -48,13 +48,11 @@ class Followed:
         return next((view for view in ended if view.title == title), None)
 
 
-def follow(
-    where: Where, jobs: list[Followed], show: Callable[[], None], *, daemon_patience: float = DAEMON_PATIENCE
-) -> Iterator[Followed]:
+def follow(where: Where, jobs: list[Followed], show: Callable[[], None]) -> Iterator[Followed]:
     """Look again and again until all have ended, and yield each as it ends; ``show`` is called after each look.
 
     Raises:
-        StemdError: STEMD-S017, no daemon has been running for ``daemon_patience`` seconds.
+        StemdError: STEMD-S017, no daemon has been running for ``DAEMON_PATIENCE`` seconds.
     """
     open_jobs = list(jobs)
     alive_at = time.monotonic()
@@ -71,7 +69,7 @@ def follow(
             next_owner = now + 1.0
             if all(snapshot.owner_of(job.spool) is not None for job in open_jobs):
                 alive_at = now
-            elif now - alive_at >= daemon_patience:
+            elif now - alive_at >= DAEMON_PATIENCE:
                 raise _alone(open_jobs)
         if open_jobs:
             time.sleep(POLL_SECONDS)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from stemd.core.errors import StemdError
 
 if TYPE_CHECKING:
     from stemd.core.config import Loaded, Places
@@ -51,3 +54,20 @@ def loaded(config_file: Path | None, spool: Path | None = None) -> Loaded:
 
 def _flags(spool: Path | None) -> dict[str, Any]:
     return {"spool": str(spool.absolute())} if spool else {}
+
+
+def model_store(config_file: Path | None) -> tuple[Path, str | None]:
+    """The model store and where its models come from (``None``: where they are published).
+
+    Works without any configuration, so that models can be fetched before there is one.
+    """
+    from stemd.core.config import load
+    from stemd.core.config.places import default_models
+
+    try:
+        config = load(config_file).config
+    except StemdError as error:
+        if config_file is not None or error.code != "STEMD-C001":
+            raise
+        return default_models(os.environ), None
+    return config.paths.models, config.models.from_

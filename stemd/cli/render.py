@@ -53,7 +53,7 @@ def _lines(jobs: Sequence[Followed]) -> Callable[[], None]:
 
     def show() -> None:
         for job in jobs:
-            now = _where(job, eta=False)
+            now = _where(job, eta=False) + _quarters(job)
             if said.get(job.job_id) != now:
                 said[job.job_id] = now
                 report.note(f"{_name(job)}: {now}")
@@ -65,6 +65,12 @@ def _name(job: Followed) -> str:
     if job.view and job.view.title:
         return job.view.title
     return printable(job.inbox_path.name) if job.inbox_path else job.job_id
+
+
+def _quarters(job: Followed) -> str:
+    """Progress in steps of a quarter, so that a log is not filled with it."""
+    running = job.view is not None and job.view.state == JobState.RUNNING and job.view.progress >= 0.25
+    return f" {int(job.view.progress * 4) * 25} %" if running and job.view else ""
 
 
 def _where(job: Followed, *, eta: bool = True) -> str:
@@ -90,3 +96,22 @@ def live(draw: Callable[[], str]) -> Iterator[Callable[[], None]]:
 
     with Live(picture(), console=Console(), auto_refresh=False) as screen:
         yield lambda: screen.update(picture(), refresh=True)
+
+
+@contextmanager
+def transfer(what: str, *, quiet: bool = False) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar for files being fetched; yields a function of a file's name, its bytes so far, and in all (``None``: ?)."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda name, done, of: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(printable(what))
+
+        def show(name: str, done: int, of: int | None) -> None:
+            bars.update(task, description=printable(f"{what}: {name}"), completed=done, total=of)
+
+        yield show

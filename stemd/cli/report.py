@@ -62,7 +62,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """
     body = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(_width, column)) for column in zip(headers, *body, strict=True)]
-    right = [bool(body) and all(_is_number(row[i]) for row in body) for i in range(len(headers))]
+    right = [_numeric([row[i] for row in body]) for i in range(len(headers))]
     return "\n".join(_row(cells, widths, right) for cells in (headers, *body))
 
 
@@ -79,8 +79,10 @@ def _width(cell: str) -> int:
     return sum(2 if unicodedata.east_asian_width(ch) in "WF" else not unicodedata.combining(ch) for ch in cell)
 
 
-def _is_number(cell: str) -> bool:
-    return cell.strip().lstrip("+-").replace(".", "", 1).rstrip(" %dBLUFS×s").isdigit() or cell in {"", "–", "−∞"}
+def _numeric(cells: Sequence[str]) -> bool:
+    """Whether a column holds numbers, and at most dashes besides."""
+    numbers = [cell for cell in cells if cell not in {"", "–"}]
+    return bool(numbers) and all(cell.lstrip("+-−").replace(".", "", 1).rstrip("%").isdigit() for cell in numbers)
 
 
 def duration(seconds: float | None) -> str:

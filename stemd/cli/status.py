@@ -19,7 +19,10 @@ _HEADERS = ("ID", "STATE", "USER", "DONE", "LEFT", "ENGINE", "TITLE", "NOTE")
 @click.argument("job", required=False)
 @options.common_with_spool
 def status(config_file: Path | None, as_json: bool, spool: Path | None, job: str | None) -> None:
-    """What is going on; or all about one JOB (an id or a unique part of it, or a file in the inbox)."""
+    """What is going on, or all about one JOB.
+
+    JOB is an id or a unique part of it (4 characters at least), or the path of a file in the inbox.
+    """
     where = options.places(config_file, spool)
     if job is not None:
         view = find_job(where, job)
@@ -41,7 +44,7 @@ def status(config_file: Path | None, as_json: bool, spool: Path | None, job: str
 @click.option("--user", help="Only jobs of this user.")
 @options.common_with_spool
 def list_jobs(config_file: Path | None, as_json: bool, spool: Path | None, state: str | None, user: str | None) -> None:
-    """All jobs, ended ones too, as long as their status is kept."""
+    """All jobs, ended ones too while their status is kept."""
     found = [
         view
         for view in snapshot(options.places(config_file, spool)).jobs
@@ -86,6 +89,12 @@ def _cells(view: JobView) -> tuple[str, ...]:
         view.title,
         _note(view),
     )
+
+
+def summary(view: JobView) -> str:
+    """One job in one line, for streams."""
+    job_id, state, user, done, left, _, title, note = _cells(view)
+    return f"{job_id:<8}  {state:<10}  {done:>4}  {left:>5}  {user:<10}  {title}  {note}".rstrip()
 
 
 def _note(view: JobView) -> str:

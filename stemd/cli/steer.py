@@ -38,7 +38,10 @@ def retry(
     everything: bool,
     error_class: str | None,
 ) -> None:
-    """Put failed or cancelled JOBs back into the queue, with their attempts counted anew."""
+    """Put failed or cancelled JOBs back into the queue.
+
+    Their attempts are counted anew.
+    """
     if bool(jobs) == everything:
         raise click.UsageError("name the jobs, or give --all")
     if error_class and not everything:
@@ -59,7 +62,10 @@ def retry(
 @click.argument("job")
 @options.common_with_spool
 def cancel(config_file: Path | None, as_json: bool, spool: Path | None, job: str) -> None:
-    """Cancel an unfinished JOB: its recording goes to orphan/, nothing is deleted."""
+    """Cancel an unfinished JOB.
+
+    Its recording goes to orphan/; nothing is deleted.
+    """
     config = options.loaded(config_file, spool).config
     view = find_job(config, job)
     if view.ended:
@@ -109,9 +115,7 @@ def _ask(config: Config, word: str, view: JobView) -> dict[str, Any]:
     from stemd.daemon import control
 
     if view.job_uuid is None:
-        remedy = (
-            "Move it out of the inbox yourself." if word == "cancel" else "`stemd why FILE` says why."
-        )
+        remedy = "Move it out of the inbox yourself." if word == "cancel" else "`stemd why FILE` says why."
         raise StemdError("STEMD-S016", f"{view.title} is still in the inbox and no job yet", remedy=remedy)
     answer = control.request(config, {"op": word, "job": view.job_uuid})
     return {"job_uuid": view.job_uuid, "title": view.title, "state": answer.get("state")}

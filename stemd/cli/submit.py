@@ -39,7 +39,9 @@ def _stems(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
 def submit(
     config_file: Path | None, as_json: bool, spool: Path | None, files: tuple[Path, ...], wait: bool, **given: Any
 ) -> int:
-    """Drop each FILE into the inbox: copied under a hidden name, flushed to the disk, then renamed.
+    """Drop FILEs into the inbox, safely; --wait for their stems.
+
+    Each is copied under a hidden name, flushed to the disk, and then renamed into place.
 
     With --wait the exit status is that of the first job that failed (65 bad audio, 69 no daemon, …), 0 if all are done.
     The job's id is known at once with --wait, --json or any setting; else `stemd list` shows it.

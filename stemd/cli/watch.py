@@ -12,7 +12,7 @@ import click
 
 from stemd.cli import options, report
 from stemd.cli.follow import Followed, exit_status, follow
-from stemd.cli.status import jobs_table, overview
+from stemd.cli.status import jobs_table, overview, summary
 from stemd.core.errors import Exit
 from stemd.ops.snapshot import JobView, Where, find_job, snapshot
 
@@ -23,7 +23,9 @@ _INTERVAL = 1.0
 @click.argument("job", required=False)
 @options.common_with_spool
 def watch(config_file: Path | None, as_json: bool, spool: Path | None, job: str | None) -> int:
-    """Watch all jobs until interrupted, or one JOB until it has ended (then the exit status is its result's).
+    """Watch all jobs until interrupted, or one JOB until it ends.
+
+    With JOB the exit status is that of its result.
 
     With --json, and where the output is no terminal, one line for each change.
     """
@@ -84,7 +86,7 @@ def _printer(as_json: bool) -> Callable[[Iterable[JobView]], None]:
             facts = view.to_dict()
             if last.get(key) != facts:
                 last[key] = facts
-                report.line(facts) if as_json else click.echo(jobs_table([view]).splitlines()[1])
+                report.line(facts) if as_json else click.echo(summary(view))
         sys.stdout.flush()
 
     return show

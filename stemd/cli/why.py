@@ -20,7 +20,9 @@ from stemd.spool.layout import Spool
 @click.argument("file")
 @options.common_with_spool
 def why(config_file: Path | None, as_json: bool, spool: Path | None, file: str) -> None:
-    """Why this inbox FILE has not been taken yet; or what a job waits for.
+    """Why an inbox FILE has not been taken yet.
+
+    It may also be a job: then what it waits for.
 
     A running daemon is asked. Without one the rules that need no daemon are applied: name, kind, permissions.
     """
@@ -73,7 +75,7 @@ def _of_job(where: Where, text: str) -> dict[str, Any]:
     try:
         view = snapshot.find_job(where, text)
     except StemdError as error:
-        if "fits" in error.message or error.code != "STEMD-S015":
+        if error.code != "STEMD-S015" or "matches" in error.detail:
             raise
         place = "is in no inbox" if os.path.lexists(text) else "is not there"
         raise StemdError("STEMD-S018", f"{printable(text)} {place}, and no job is called so") from None

@@ -57,7 +57,6 @@ class DemucsEngine:
         folder = models.find(model, store)
         bag = models.read_bag(folder)
         weights = [list(row) for row in bag.weights] if bag.weights else None
-        torch.set_flush_denormal(True)
         with _memory_errors():
             networks = [_load(folder / f"{member}.safetensors") for member in bag.members]
             try:
@@ -112,7 +111,7 @@ class DemucsEngine:
             StemdError: STEMD-R001.
         """
         network = self._bag.models[lane.member]
-        with _memory_errors(), torch.inference_mode():
+        with _memory_errors(), _denormals_flushed(), torch.inference_mode():
             mix = torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 2, 1))).to(self._device)
             answer = network(mix).float().cpu().numpy()
         return {
@@ -195,6 +194,16 @@ def _memory_errors() -> Iterator[None]:
         if _is_memory(error):
             raise StemdError("STEMD-R001", str(error).splitlines()[0] if str(error) else "memory ran out") from error
         raise
+
+
+@contextmanager
+def _denormals_flushed() -> Iterator[None]:
+    """Numbers next to nothing count as 0 in here: a CPU is many times slower on them, and after a fade-out they abound."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def _is_memory(error: BaseException) -> bool:

@@ -153,7 +153,8 @@ def find_job(where: Where, text: str) -> JobView:
             return _believed(view, owner_of(spool))
     if len(found) > 1:
         shown = ", ".join(sorted(found)[:_SHOWN_MATCHES]) + (", …" if len(found) > _SHOWN_MATCHES else "")
-        raise StemdError("STEMD-S015", f"{printable(text)} fits {len(found)} jobs: {shown}")
+        message = f"{printable(text)} fits {len(found)} jobs: {shown}"
+        raise StemdError("STEMD-S015", message, detail={"matches": sorted(found)})
     waiting = find_in_inbox(where, Path(text))
     if waiting is None:
         raise StemdError("STEMD-S015", f"no job and no file in an inbox is called {printable(text)!r}")

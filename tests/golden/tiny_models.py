@@ -37,7 +37,7 @@ def write_bag(
     weights: list[list[float]] | None = None,
     segment: float | None = None,
 ) -> Path:
-    """Make networks with random weights and write ``folder/NAME``: bag, safetensors, and the reference's own ``.th``."""
+    """Make random networks and write ``folder/NAME``: bag, safetensors, and the reference's own ``.th``."""
     target = folder / name
     target.mkdir(parents=True)
     torch.manual_seed(7)

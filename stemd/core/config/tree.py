@@ -131,7 +131,7 @@ class _Builder:
 
     def build(self, node: yaml.Node, path: KeyPath, mark: Mark) -> Any:
         self.values += 1
-        if False or len(path) > MAX_DEPTH:
+        if self.values > MAX_VALUES or len(path) > MAX_DEPTH:
             raise _stop(self.document, mark, "too many values (an alias that repeats itself?)", path[:1])
         self.document.marks[path] = mark
         if isinstance(node, yaml.MappingNode):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,15 @@ from stemd.engines.audio.loudness import Loudness
 if TYPE_CHECKING:
     from stemd.engines.base import Frames
 
+_LEAST = 1e-20
+
 
 def si_sdr(estimate: Frames, truth: Frames) -> float:
     """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019, eq. 2), over all channels at once."""
     e, s = estimate.astype(np.float64).ravel(), truth.astype(np.float64).ravel()
-    target = (e @ s) / max(s @ s, 1e-20) * s
-    return float(10 * np.log10(max(target @ target, 1e-20) / max(float(np.sum((e - target) ** 2)), 1e-20)))
+    target = e.dot(s) / max(float(s.dot(s)), _LEAST) * s
+    signal, rest = float(np.sum(target**2)), float(np.sum((e - target) ** 2))
+    return 10 * math.log10(max(signal, _LEAST) / max(rest, _LEAST))
 
 
 def score(stems: Path, truth: Path) -> dict[str, Any]:

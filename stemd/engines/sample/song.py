@@ -52,7 +52,8 @@ class _Track:
 
     def at_level(self, level: float) -> NDArray[np.float64]:
         """The track scaled to the peak ``level``."""
-        return self.frames * (level / np.abs(self.frames).max())
+        self.frames *= level / np.abs(self.frames).max()
+        return self.frames
 
 
 def compose() -> dict[str, NDArray[np.float64]]:

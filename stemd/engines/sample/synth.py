@@ -35,7 +35,8 @@ def swell(length: float, attack: float, release: float) -> Signal:
     time = seconds(length)
     rise = np.clip(time / attack, 0, 1)
     fall = np.clip((length - time) / release, 0, 1)
-    return np.sin(rise * np.pi / 2) ** 2 * np.sin(fall * np.pi / 2) ** 2
+    envelope: Signal = np.sin(rise * np.pi / 2) ** 2 * np.sin(fall * np.pi / 2) ** 2
+    return envelope
 
 
 def noise(random: np.random.Generator, length: float, low: float, high: float) -> Signal:
@@ -44,8 +45,9 @@ def noise(random: np.random.Generator, length: float, low: float, high: float) -
     spectrum = np.fft.rfft(random.standard_normal(frames))
     frequency = np.fft.rfftfreq(frames, 1 / RATE)
     spectrum *= 1 / (1 + (low / np.maximum(frequency, 1)) ** 8) / (1 + (frequency / high) ** 8)
-    shaped = np.fft.irfft(spectrum, frames)
-    return shaped / np.sqrt(np.mean(shaped**2))
+    shaped: Signal = np.fft.irfft(spectrum, frames)
+    shaped /= np.sqrt(np.mean(shaped**2))
+    return shaped
 
 
 def kick() -> Signal:
@@ -114,7 +116,9 @@ def voice(random: np.random.Generator, note: float, length: float, vowels: str, 
     for partial in range(1, int(5500 / hertz(note)) + 1):
         sound += np.sin(partial * phase) * partial**-0.8 * _throat(vowels, partial * frequency, time / length)
     breath = noise(random, length, 2500, 9000) * 0.012 * (1 + 6 * np.exp(-time / 0.03))
-    return (sound + breath) * swell(length, 0.045, 0.09)
+    sound += breath
+    sound *= swell(length, 0.045, 0.09)
+    return sound
 
 
 def _throat(vowels: str, frequency: Signal, where: Signal) -> Signal:
@@ -125,7 +129,8 @@ def _throat(vowels: str, frequency: Signal, where: Signal) -> Signal:
     blend = np.clip((place - index - 0.6) / 0.4, 0, 1)
     levels = np.stack([_resonance(vowel, frequency) for vowel in vowels])
     frames = np.arange(len(frequency))
-    return (1 - blend) * levels[index, frames] + blend * levels[following, frames]
+    blended: Signal = (1 - blend) * levels[index, frames] + blend * levels[following, frames]
+    return blended
 
 
 def _resonance(vowel: str, frequency: Signal) -> Signal:

@@ -98,10 +98,12 @@ def test_the_places_systemd_gives() -> None:
 
 
 def test_later_layers_win_and_say_where_they_are(file: Path) -> None:
-    file.write_text("spool: /srv/a\nretry:\n  tries: 1\n  base: 1s\n  cap: 1m\nlog: {level: info}\nhttp:\n")
+    file.write_text(
+        "spool: /srv/a\nretry:\n  tries: 1\n  base: 1s\n  cap: 1m\nlog: {level: info}\nhttp:\nshutdown: {drain: 9s}\n"
+    )
     drop_ins = file.with_name("stemd.yaml.d")
     drop_ins.mkdir()
-    (drop_ins / "20.yaml").write_text("retry:\n  cap: 3m\nlog:\n")
+    (drop_ins / "20.yaml").write_text("retry:\n  cap: 3m\nshutdown:\n")
     (drop_ins / "10.yaml").write_text("retry: {cap: 2m, base: 2s}\nengines: {demucs: {device: cpu}}\n")
     (drop_ins / ".hidden.yaml").write_text("nonsense: 1")
     (drop_ins / "30.yaml.bak").write_text("nonsense: 1")
@@ -111,6 +113,7 @@ def test_later_layers_win_and_say_where_they_are(file: Path) -> None:
     assert (config.retry.tries, config.retry.base, config.retry.cap) == (1, 2.0, 180.0)
     assert (config.engines["demucs"].device, config.engines["demucs"].workers.max) == ("cpu", 3)
     assert config.log.level == "debug"
+    assert config.shutdown.drain == 9.0
     assert config.http.listen == "127.0.0.1:0"
     assert [path.name for path in loaded.files] == ["stemd.yaml", "10.yaml", "20.yaml"]
     assert origins["retry.tries"] == f"{file}:3:10"

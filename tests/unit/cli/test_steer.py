@@ -1,0 +1,102 @@
+"""Steering without a daemon: retry and cancel take the lock themselves, the rest says that there is none."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from stemd.spool import attempts, probes, recover
+
+
+def test_retry_puts_a_failed_job_back(site):
+    job_id = site.orphan()
+    result = site.run("retry", job_id[-6:])
+    assert result.exit_code == 0, result.output
+    work = site.spool.job(job_id)
+    assert (work.src / "song.wav").read_bytes() == b"recording"
+    assert not work.error.exists()
+    assert json.loads(work.job.read_text())["epoch"] == 1
+    assert attempts.read(work.attempts).attempts == 0
+    assert site.json("status", job_id)["state"] == "waiting"
+    assert not list(site.spool.orphan.glob("*/*"))
+    assert [found.job.job_uuid for found in recover.recover(site.spool)] == [job_id], "a daemon goes on with it"
+
+
+def test_retry_by_the_folders_path(site):
+    job_id = site.orphan("My Song.wav")
+    assert site.run("retry", next(site.spool.orphan.glob("*/*"))).exit_code == 0
+    assert site.spool.job(job_id).job.exists()
+
+
+def test_retry_all_of_a_class(site):
+    decode, disk = site.orphan("a.wav"), site.orphan("b.wav", "STEMD-S014")
+    document = site.json("retry", "--all", "--class", "io_error")
+    assert [job["job_uuid"] for job in document["jobs"]] == [disk]
+    assert site.json("status", decode)["state"] == "failed"
+    assert [job["job_uuid"] for job in site.json("retry", "--all")["jobs"]] == [decode]
+    assert site.json("retry", "--all")["jobs"] == []
+
+
+def test_only_ended_jobs_are_retried(site):
+    job_id = site.claimed().job_id
+    result = site.run("retry", job_id)
+    assert result.exit_code == 2
+    assert "STEMD-S016" in result.stderr
+
+
+def test_nothing_is_retried_when_one_of_them_cannot(site):
+    good, bad = site.orphan("a.wav"), site.claimed("b.wav").job_id
+    assert site.run("retry", good, bad).exit_code == 2
+    assert site.json("status", good)["state"] == "failed"
+
+
+def test_cancel_keeps_the_recording(site):
+    job_id = site.claimed(user="ana").job_id
+    result = site.run("cancel", job_id)
+    assert result.exit_code == 0, result.output
+    (folder,) = site.spool.orphan.glob("ana/*")
+    assert (folder / "source" / "song.wav").read_bytes() == b"recording"
+    assert json.loads((folder / "error.json").read_text())["code"] == "STEMD-P002"
+    assert site.json("status", job_id)["state"] == "cancelled"
+    assert site.run("cancel", job_id).exit_code == 2, "it is cancelled already"
+    assert site.run("retry", job_id).exit_code == 0
+
+
+def test_a_file_in_the_inbox_is_not_cancelled(site):
+    path = site.spool.inbox / "song.mp3"
+    path.write_bytes(b"x")
+    result = site.run("cancel", path)
+    assert result.exit_code == 2
+    assert path.exists()
+
+
+def test_with_the_lock_taken_nothing_is_done_by_hand(site):
+    job_id = site.orphan()
+    descriptor = probes.take_lock(site.spool)
+    try:
+        result = site.run("retry", job_id)
+    finally:
+        os.close(descriptor)
+    assert result.exit_code == 75
+    assert "STEMD-S001" in result.stderr
+    assert site.json("status", job_id)["state"] == "failed"
+
+
+def test_the_lock_is_given_back(site):
+    site.run("retry", site.orphan())
+    os.close(probes.take_lock(site.spool))
+
+
+@pytest.mark.parametrize("command", ["drain", "resume", "reload"])
+def test_a_daemon_is_needed(site, command: str):
+    result = site.run(command)
+    assert result.exit_code == 69
+    assert "STEMD-S017" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["hold", "release"])
+def test_a_daemon_is_needed_for_jobs(site, command: str):
+    job_id = site.claimed().job_id
+    assert site.run(command, job_id).exit_code == 69

@@ -1,0 +1,197 @@
+"""Sources of many kinds become the same frames in every pass, or an error that says what is wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from stemd.core.errors import StemdError
+from stemd.engines.audio.decode import fold, open_source
+
+FRAMES = 100_003
+RATE = 44_100
+needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+
+
+def tone(frames: int = FRAMES, rate: int = RATE, channels: int = 2) -> np.ndarray:
+    time = np.arange(frames) / rate
+    return np.stack([0.3 * np.sin(2 * np.pi * (440 + 110 * c) * time) for c in range(channels)], axis=1)
+
+
+def decoded(path: Path) -> np.ndarray:
+    return np.concatenate(list(open_source(path).blocks()))
+
+
+def fails(path: Path) -> str:
+    with pytest.raises(StemdError) as caught:
+        decoded(path)
+    return caught.value.code
+
+
+def ffmpeg(source: Path, target: Path, *options: str) -> Path:
+    subprocess.run(["ffmpeg", "-nostdin", "-y", "-v", "error", "-i", source, *options, target], check=True)
+    return target
+
+
+def cut(path: Path, share: float = 0.6) -> Path:
+    content = path.read_bytes()
+    target = path.with_name(f"cut-{path.name}")
+    target.write_bytes(content[: int(len(content) * share)])
+    return target
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, tone(), RATE, subtype="PCM_24")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "subtype"),
+    [
+        ("a.wav", "WAV", "PCM_16"), ("a.wav", "WAV", "PCM_24"), ("a.wav", "WAV", "FLOAT"), ("a.flac", "FLAC", "PCM_24"),
+        ("a.aiff", "AIFF", "PCM_24"), ("a.w64", "W64", "PCM_24"), ("a.rf64", "RF64", "PCM_24"),
+        ("a.caf", "CAF", "PCM_24"),
+        ("a.ogg", "OGG", "VORBIS"), ("a.mp3", "MP3", "MPEG_LAYER_III"),
+    ],
+)  # fmt: skip
+def test_reads(tmp_path, name, container, subtype):
+    path = tmp_path / name
+    soundfile.write(path, tone(), RATE, format=container, subtype=subtype)
+    source = open_source(path)
+    first = np.concatenate(list(source.blocks()))
+    assert np.array_equal(first, np.concatenate(list(source.blocks())))
+    assert (source.facts().frames, source.rate, source.channels) == (FRAMES, RATE, 2)
+    assert first.dtype == np.float32
+    assert np.abs(first - tone())[:-2000].max() < 0.02
+    assert source.warnings == []
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("name", "options", "frames"),
+    [
+        ("a.mp3", [], FRAMES),
+        ("a.opus", [], -(-FRAMES * 48_000 // RATE)),
+        ("a.m4a", [], 100_352),  # the encoder's delay is gone; its last packet is whole (98 × 1024)
+        ("b.m4a", ["-c:a", "alac"], FRAMES),
+        ("a.mka", ["-c:a", "flac"], FRAMES),
+        ("a.wv", [], FRAMES),
+    ],
+)
+def test_reads_what_ffmpeg_makes(tmp_path, wav, name, options, frames):
+    source = open_source(ffmpeg(wav, tmp_path / name, *options))
+    count = sum(len(block) for block in source.blocks())
+    assert abs(count - frames) <= (1 if name == "a.opus" else 0)
+    assert source.facts().channels == 2
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("name", "options"), [("a.mp3", ["-write_xing", "0", "-id3v2_version", "0"]), ("a.aac", [])])
+def test_without_a_header_takes_what_decodes_and_says_so(tmp_path, wav, name, options):
+    path = ffmpeg(wav, tmp_path / name, *options)
+    source = open_source(path)
+    assert sum(len(block) for block in source.blocks()) >= FRAMES
+    assert "states its length" in source.warnings[0]
+    assert 0 < len(decoded(cut(path))) < FRAMES
+
+
+@pytest.mark.parametrize(
+    ("name", "container"),
+    [("a.wav", "WAV"), ("a.flac", "FLAC"), ("a.aiff", "AIFF"), ("a.w64", "W64"), ("a.rf64", "RF64"), ("a.caf", "CAF")],
+)
+def test_cut_short(tmp_path, name, container):
+    path = tmp_path / name
+    soundfile.write(path, tone(), RATE, format=container, subtype="PCM_24")
+    assert fails(cut(path)) == "STEMD-A002"
+    content = path.read_bytes()
+    path.write_bytes(content[:-12])
+    assert fails(path) == "STEMD-A002"
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("name", "options"), [("a.mp3", []), ("a.m4a", ["-movflags", "+faststart"]), ("a.mka", [])])
+def test_cut_short_by_ffmpegs_formats(tmp_path, wav, name, options):
+    assert fails(cut(ffmpeg(wav, tmp_path / name, *options))) == "STEMD-A002"
+
+
+def test_a_wav_whose_size_was_never_filled_in_is_read_to_its_end(tmp_path, wav):
+    content = bytearray(wav.read_bytes())
+    at = content.index(b"data") + 4
+    content[at : at + 4] = b"\xff\xff\xff\xff"
+    wav.write_bytes(content)
+    assert len(decoded(wav)) == FRAMES
+
+
+def test_no_audio(tmp_path, monkeypatch):
+    (tmp_path / "empty.wav").write_bytes(b"")
+    assert fails(tmp_path / "empty.wav") == "STEMD-A003"
+    soundfile.write(tmp_path / "none.wav", np.zeros((0, 2)), RATE)
+    assert fails(tmp_path / "none.wav") == "STEMD-A003"
+    assert fails(tmp_path / "gone.wav") == "STEMD-S008"
+    (tmp_path / "text.mp3").write_bytes(b"not audio at all " * 100)
+    if shutil.which("ffmpeg"):
+        assert fails(tmp_path / "text.mp3") == "STEMD-A001"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert fails(tmp_path / "text.mp3") == "STEMD-A004"
+
+
+@needs_ffmpeg
+def test_a_play_list_is_no_audio(tmp_path, wav):
+    (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{wav}\n#EXT-X-ENDLIST\n")
+    (tmp_path / "list.ffconcat").write_text(f"ffconcat version 1.0\nfile {wav.name}\n")
+    assert fails(tmp_path / "list.m3u8") == "STEMD-A001"
+    assert fails(tmp_path / "list.ffconcat") == "STEMD-A001"
+
+
+@pytest.mark.parametrize("rate", [4_000, 384_000])
+def test_rates_out_of_range(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", tone(1000, rate), rate)
+    assert fails(tmp_path / "a.wav") == "STEMD-A005"
+
+
+def test_samples_that_are_no_numbers_become_silence(tmp_path):
+    frames = tone(100).astype(np.float32)
+    frames[10, 0], frames[11, 1] = np.nan, np.inf
+    soundfile.write(tmp_path / "a.wav", frames, RATE, subtype="FLOAT")
+    source = open_source(tmp_path / "a.wav")
+    read = np.concatenate(list(source.blocks()))
+    assert read[10, 0] == 0 and read[11, 1] == 0 and np.array_equal(read[20:], frames[20:])
+    assert len(source.warnings) == 1
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe \x80.wav", "späße\n*?.wav".encode(), b"-i x.wav"])
+def test_any_bytes_in_the_name(tmp_path, wav, name):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    shutil.copyfile(wav, path)
+    assert len(decoded(path)) == FRAMES
+
+
+@needs_ffmpeg
+def test_any_bytes_in_the_name_for_ffmpeg(tmp_path, wav):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/concat:\xff|x.m4a"))
+    shutil.copyfile(ffmpeg(wav, tmp_path / "a.m4a", "-c:a", "alac"), path)
+    assert len(decoded(path)) == FRAMES
+
+
+def test_six_channels_fold_by_bs775():
+    block = np.eye(6, dtype=np.float32)
+    half = np.float32(0.5**0.5)
+    assert np.allclose(fold(block), [[1, 0], [0, 1], [half, half], [0, 0], [half, 0], [0, half]])
+    assert np.allclose(fold(block, False), [[1, 0], [half, half], [0, 1], [half, 0], [0, half], [0, 0]])
+
+
+def test_other_layouts_fold_by_even_and_odd(tmp_path):
+    frames = tone(1000, channels=4)
+    soundfile.write(tmp_path / "a.wav", frames, RATE, subtype="FLOAT")
+    source = open_source(tmp_path / "a.wav")
+    read = np.concatenate(list(source.blocks()))
+    assert np.allclose(read, np.stack([frames[:, ::2].mean(1), frames[:, 1::2].mean(1)], axis=1), atol=1e-6)
+    assert source.warnings == ["4 channels were folded to 2"]
