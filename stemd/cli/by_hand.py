@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stemd.core.errors import StemdError
 from stemd.core.job import JobState
 from stemd.core.request import user_for
-from stemd.ops.snapshot import JobView, reason_of
+from stemd.ops.jobs import JobView, reason_of
 from stemd.spool import claim, deliver, durable, joblock, probes, recover, sidecar
 from stemd.spool.layout import Spool
 from stemd.spool.recover import Found

@@ -260,5 +260,7 @@ def leases(config: Config) -> Iterator[Finding]:
     for root in config.spool:
         if root.is_dir() and lease.filesystem_type(root) in lease.REMOTE:
             message = f"{root} is on a network or FUSE file system: it is polled, and open writers cannot be seen"
-            remedy = f"Leave `defaults.settle_unprobed` ({config.defaults.settle_unprobed:g} s) above the longest pause."
+            remedy = (
+                f"Leave `defaults.settle_unprobed` ({config.defaults.settle_unprobed:g} s) above the longest pause."
+            )
             yield Finding("warn", "inbox", message, "STEMD-S004", remedy)

@@ -88,6 +88,10 @@ def demo(config_file: Path | None, as_json: bool, keep: Path | None) -> int:
     except StemdError:
         report.note(f"the demo failed; its log is {stage.log}, its folder {stage.root} was kept")
         raise
+    except KeyboardInterrupt:
+        if not keep:
+            shutil.rmtree(stage.root, ignore_errors=True)
+        raise
     if as_json:
         report.document(**facts, kept=str(stage.root) if keep else None)
     else:

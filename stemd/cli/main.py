@@ -82,6 +82,10 @@ def _guarded(command: Callable[[], Any], as_json: bool) -> int:
     except StemdError as error:
         report.failure(error, as_json)
         return error.spec.exit
+    except PermissionError as error:
+        forbidden = StemdError("STEMD-P003", f"{error.filename}: {error.strerror}")
+        report.failure(forbidden, as_json)
+        return forbidden.spec.exit
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the reader went away; nothing more is printed
         return Exit.GENERAL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -61,6 +62,9 @@ class Sealer:
             self._acknowledge(live, known.job_id)
         except StemdError as error:
             self._board.give_up(live, error)
+        except Exception as error:
+            live.log("seal_crashed", trace="".join(traceback.format_exception(error)))
+            self._board.give_up(live, StemdError("STEMD-X001", f"{type(error).__name__}: {error}"))
         else:
             if live.cancelling:
                 self._board.give_up(live, StemdError("STEMD-P002"))

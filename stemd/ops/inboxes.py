@@ -31,8 +31,8 @@ def no_daemon(spool: Spool) -> StemdError:
     return StemdError("STEMD-S017", f"no daemon is running on {printable(str(spool.root))}")
 
 
-def waiting(spool: Spool, all_doors: tuple[Door, ...]) -> Iterator[Waiting]:
-    """What lies in the inboxes of a spool, names that are left alone on purpose not counted."""
+def waiting(all_doors: tuple[Door, ...]) -> Iterator[Waiting]:
+    """What lies behind the doors, names that are left alone on purpose not counted."""
     for door in all_doors:
         for entry in sorted(intake.entries(door, all_doors), key=lambda entry: entry.name):
             if ignore.ignored(entry.name) is None and not ignore.is_sidecar(entry.name):
@@ -67,15 +67,21 @@ def _error(entry: Path, door: Door, inside: Path) -> StemdError | None:
 
 
 def _refusal(path: Path, door: Door) -> StemdError | None:
-    """The rule that keeps an entry from being taken as it is."""
+    """The rule that keeps an entry from being taken as it is.
+
+    Permissions are the service's own to judge: who looks as somebody else says nothing about them.
+    """
     try:
         facts = path.lstat()
         refusal = intake.refuse(path, facts)
         if refusal is None and stat.S_ISDIR(facts.st_mode):
             result = intake.classify(Sighting(os.fspath(path), None, tree=True), door)
             refusal = result if isinstance(result, Refusal) else None
+        stranger = os.geteuid() != door.path.stat().st_uid
     except FileNotFoundError:
         return StemdError("STEMD-S018", f"{printable(str(path))} is not in the inbox (any more)")
-    except PermissionError as error:
-        return StemdError("STEMD-S006", f"{printable(str(error.filename))}: {error.strerror}")
-    return refusal.error if refusal else None
+    except PermissionError:
+        return None
+    if refusal is None or (stranger and refusal.error.code == "STEMD-S006"):
+        return None
+    return refusal.error

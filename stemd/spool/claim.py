@@ -223,13 +223,21 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _content_of(spool: Spool, job_id: JobId) -> str | None:
+    """The sha256 of the source of a job that is at work or has ended; ``None`` for one never seen."""
+    record = durable.read_json(spool.job(job_id).job)
+    if record is not None:
+        return Job.from_dict(record).source.sha256
+    status = durable.read_json(spool.status_file(job_id))
+    return str(status["source_sha256"]) if status else None
+
+
 def _adopt(spool: Spool, work: WorkDir, job: Job, wanted: JobId) -> tuple[WorkDir, Job]:
     """Give the job the identity its description asks for, unless that is taken."""
-    known = durable.read_json(spool.job(wanted).job) or durable.read_json(spool.status_file(wanted))
+    known = _content_of(spool, wanted)
+    if known == job.source.sha256:
+        raise AcknowledgedError(wanted)
     if known is not None:
-        digest = known["source"]["sha256"] if "source" in known else known.get("source_sha256")
-        if digest == job.source.sha256:
-            raise AcknowledgedError(wanted)
         raise StemdError("STEMD-S011", f"job_uuid {wanted} belongs to another recording")
     adopted = spool.job(wanted)
     try:

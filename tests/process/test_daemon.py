@@ -111,7 +111,7 @@ def test_bad_input_is_explained_and_the_daemon_goes_on(tmp_path):
 
 NAMES = [
     b"\xc3\x98.wav", "日本語.wav".encode(), "🎵 emoji.wav".encode(), b"with  spaces .wav", b"it's \"quoted\".wav",
-    b"new\nline.wav", b"x" * 246 + b".wav", b"\xff\xfe invalid.wav", "é twin.wav".encode(), "é twin.wav".encode(),
+    b"new\nline.wav", b"x" * 246 + b".wav", b"\xff\xfe invalid.wav", "\u00e9 twin.wav".encode(), "e\u0301 twin.wav".encode(),
     b"12:51.wav", b"#1 Crush.wav", b"-rf.wav", b"%s$(id)`id`.wav",
 ]  # fmt: skip
 

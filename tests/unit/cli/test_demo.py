@@ -25,7 +25,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path):
 
 def test_a_failure_says_where_the_log_is_and_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(demo, "_CONFIG", "spool: {spool}\npaths: {{run: {run}}}\nhttp: {{listen: null}}\n")
-    monkeypatch.setattr(demo, "_run", lambda *_: shutil.copy(__file__, tmp_path / "song.wav"))
+    monkeypatch.setattr(demo, "_run", lambda *_: str(shutil.copy(__file__, tmp_path / "song.wav")))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def broken(stage: demo.Stage) -> list[str]:

@@ -14,7 +14,7 @@ from stemd.cli import follow
 from stemd.core.config import load
 from stemd.core.errors import StemdError
 from stemd.core.job import JobId, new_job_id
-from stemd.ops.snapshot import reason_of
+from stemd.ops.jobs import reason_of
 from stemd.spool import claim, deliver, intake, probes, sidecar
 from stemd.spool.intake import Candidate, Door, Kind, Sighting
 
