@@ -82,22 +82,22 @@ def _guarded(command: Callable[[], Any], as_json: bool) -> int:
     except StemdError as error:
         report.failure(error, as_json)
         return error.spec.exit
-    except PermissionError as error:
-        forbidden = StemdError("STEMD-P003", f"{error.filename}: {error.strerror}")
-        report.failure(forbidden, as_json)
-        return forbidden.spec.exit
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the reader went away; nothing more is printed
         return Exit.GENERAL
     except Exception as error:
         if os.environ.get("STEMD_DEBUG"):
             raise
-        report.failure(_bug(error), as_json)
-        return Exit.SOFTWARE
+        explained = _explained(error)
+        report.failure(explained, as_json)
+        return explained.spec.exit
     return result if isinstance(result, int) else Exit.OK
 
 
-def _bug(error: Exception) -> StemdError:
+def _explained(error: Exception) -> StemdError:
+    """An exception nobody expected: what the system forbids is no bug, everything else is."""
+    if isinstance(error, PermissionError):
+        return StemdError("STEMD-P003", f"{error.filename}: {error.strerror}")
     remedy = "Run it again with STEMD_DEBUG=1 in the environment and report the trace it prints."
     return StemdError("STEMD-X001", f"{type(error).__name__}: {error}", remedy=remedy)
 

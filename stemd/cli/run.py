@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from stemd.cli import options
+from stemd.core.errors import StemdError
 
 if TYPE_CHECKING:
     from stemd.core.config import Loaded
@@ -24,10 +25,17 @@ def run(config_file: Path | None, as_json: bool, spool: Path | None, once: bool)
     """
     from stemd.core.config import load
     from stemd.daemon import service
+    from stemd.ops import logs
 
     flags = {"spool": str(spool.absolute()) if spool else None, "log.format": "json" if as_json else None}
 
     def read() -> Loaded:
         return load(config_file, flags)
 
-    return service.run(read(), read, once=once)
+    try:
+        return service.run(read(), read, once=once)
+    except StemdError:
+        raise
+    except Exception:
+        logs.get().critical("crashed", exc_info=True)
+        raise

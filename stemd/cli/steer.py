@@ -114,9 +114,9 @@ def _ask(config: Config, word: str, view: JobView) -> dict[str, Any]:
     """One word to the daemon about one job."""
     from stemd.daemon import control
 
-    if view.job_uuid is None:
+    if view.path is not None:
         remedy = "Move it out of the inbox yourself." if word == "cancel" else "`stemd why FILE` says why."
-        raise StemdError("STEMD-S016", f"{view.title} is still in the inbox and no job yet", remedy=remedy)
+        raise StemdError("STEMD-S016", f"{view.title} is still in the inbox, not taken yet", remedy=remedy)
     answer = control.request(config, {"op": word, "job": view.job_uuid})
     return {"job_uuid": view.job_uuid, "title": view.title, "state": answer.get("state")}
 

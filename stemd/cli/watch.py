@@ -49,10 +49,10 @@ def watch(config_file: Path | None, as_json: bool, spool: Path | None, job: str 
 def _watch_one(where: Where, view: JobView, as_json: bool) -> int:
     from stemd.cli import render
 
-    job = Followed(view.spool, view.job_uuid or "", Path(view.path) if view.path else None, view)
     if view.job_uuid is None:
-        report.note(f"{view.title} is still in the inbox: `stemd why` says why; it has no job to watch yet")
+        report.note(f"{view.title} is still in the inbox and no job yet: `stemd why` says why")
         return Exit.TRY_LATER
+    job = Followed(view.spool, view.job_uuid, Path(view.path) if view.path else None, view)
     changed = _printer(as_json)
     with render.progress([job], quiet=as_json) as bars:
 

@@ -45,7 +45,7 @@ def explain_entry(where: Where, path: Path) -> dict[str, Any] | None:
         names = frozenset(where.inboxes) | frozenset(where.users)
         found = inboxes.locate(path, inboxes.doors(spool, names))
         if found is not None and os.path.lexists(found.path):
-            return _facts(found, found.error or _ask(where, found.path) or inboxes.no_daemon(spool))
+            return _facts(found, found.error or _ask(where, found.path) or _silent(spool))
     return None
 
 
@@ -57,6 +57,13 @@ def _ask(where: Any, path: Path) -> StemdError | str | None:
         return str(control.request(where, {"op": "why", "path": str(path)})["reason"])
     except StemdError as error:
         return None if error.code == "STEMD-S017" else error
+
+
+def _silent(spool: Spool) -> StemdError:
+    """Why no daemon answered."""
+    if snapshot.owner_of(spool) is None:
+        return inboxes.no_daemon(spool)
+    return StemdError("STEMD-P003", "the daemon is running, but does not answer you")
 
 
 def _facts(found: inboxes.Waiting, reason: StemdError | str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ root and the daemon's own user.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import selectors
@@ -20,7 +21,6 @@ from stemd.core.config import Config
 from stemd.core.errors import StemdError
 from stemd.ops import logs
 
-_NAME = "control.sock"
 _MAX_MESSAGE = 1 << 20
 _TIMEOUT = 30.0
 
@@ -28,16 +28,16 @@ Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class ControlServer:
-    """Listens below ``folder`` and answers through ``answer``, on the selector's thread."""
+    """Listens at ``socket_path`` and answers through ``answer``, on the selector's thread. Needs the spool's lock."""
 
-    def __init__(self, folder: Path, selector: selectors.BaseSelector, answer: Answer) -> None:
-        self._folder, self._selector, self._answer = folder, selector, answer
-        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-        (folder / _NAME).unlink(missing_ok=True)
+    def __init__(self, config: Config, selector: selectors.BaseSelector, answer: Answer) -> None:
+        self._path, self._selector, self._answer = socket_path(config), selector, answer
+        self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        self._path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        with _short(folder) as path:
+        with _short(self._path) as path:
             self._socket.bind(path)
-        (folder / _NAME).chmod(0o660)
+        self._path.chmod(0o660)
         self._socket.listen(16)
         self._socket.setblocking(False)
         selector.register(self._socket.fileno(), selectors.EVENT_READ, self._accept)
@@ -45,7 +45,7 @@ class ControlServer:
     def close(self) -> None:
         self._selector.unregister(self._socket.fileno())
         self._socket.close()
-        (self._folder / _NAME).unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
 
     def _accept(self) -> None:
         connection, _ = self._socket.accept()
@@ -85,12 +85,18 @@ def _read_line(connection: socket.socket) -> bytes:
     return data
 
 
+def socket_path(config: Config) -> Path:
+    """Where the daemon of these spools listens: daemons of one user share the folder, so the spool is in the name."""
+    root = config.spool[0]
+    return config.run_of(root) / f"control-{hashlib.sha256(os.fsencode(root)).hexdigest()[:12]}.sock"
+
+
 @contextmanager
-def _short(folder: Path) -> Iterator[str]:
-    """A name for the socket that fits the 108 bytes of ``sun_path`` however deep the folder is."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _short(path: Path) -> Iterator[str]:
+    """A name for the socket that fits the 108 bytes of ``sun_path`` however deep its folder is."""
+    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield f"/proc/self/fd/{descriptor}/{_NAME}"
+        yield f"/proc/self/fd/{descriptor}/{path.name}"
     finally:
         os.close(descriptor)
 
@@ -99,17 +105,19 @@ def request(config: Config, message: Mapping[str, Any]) -> dict[str, Any]:
     """Ask the daemon that owns these spools; returns its answer.
 
     Raises:
-        StemdError: STEMD-S017, no daemon answers; or what the daemon raised.
+        StemdError: STEMD-S017, no daemon answers; STEMD-P003, it is not yours to steer; or what the daemon raised.
     """
-    folder = config.run_of(config.spool[0])
+    place = socket_path(config)
     try:
-        with _short(folder) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        with _short(place) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(_TIMEOUT)
             connection.connect(path)
             connection.sendall(json.dumps(dict(message)).encode() + b"\n")
             reply: dict[str, Any] = json.loads(_read_line(connection))
+    except PermissionError as error:
+        raise StemdError("STEMD-P003", f"{place} belongs to another user") from error
     except (OSError, ValueError) as error:
-        raise StemdError("STEMD-S017", f"no daemon answers at {folder / _NAME}") from error
+        raise StemdError("STEMD-S017", f"no daemon answers at {place}") from error
     if not reply.pop("ok"):
         raise StemdError.from_dict(reply["error"])
     return reply

@@ -104,9 +104,7 @@ class Service:
 
     def _open_control(self, stack: ExitStack) -> None:
         steering = Steering(self._dispatcher, self._reload, lambda: self._look().to_dict())
-        for spool in self._spools[:1]:
-            control = ControlServer(self._config.run_of(spool.root), self._selector, steering.answer)
-            stack.callback(control.close)
+        stack.callback(ControlServer(self._config, self._selector, steering.answer).close)
 
     def _take_signals(self) -> None:
         signal.signal(signal.SIGTERM, self._on_stop)

@@ -44,8 +44,8 @@ class Watcher(FileSystemEventHandler):
         return RESCAN_INTERVAL if self.mode == "inotify" else POLL_INTERVAL
 
     def arrivals(self) -> dict[str, Arrival]:
-        """How entries came, as far as it was seen."""
-        return self._arrivals
+        """How entries came, as far as it was seen; a copy, because events arrive on another thread."""
+        return self._arrivals.copy()
 
     def forget(self, path: str) -> None:
         self._arrivals.pop(path, None)

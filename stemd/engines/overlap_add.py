@@ -203,7 +203,9 @@ class OverlapAdd:
     def _window(self, segment: Segment, track: SlidingBuffer) -> Frames:
         """The frames around ``segment``, scaled; zero outside the track."""
         window = np.zeros((segment.window_stop - segment.window_start, self.channels), np.float32)
-        start, stop = max(0, segment.window_start), min(segment.window_stop, self.total)
+        start, stop = max(0, segment.window_start), max(0, min(segment.window_stop, self.total))
+        if stop <= start:
+            return window
         shift, gain = np.float32(self.scaling.shift), np.float32(self.scaling.gain)
         window[start - segment.window_start : stop - segment.window_start] = (track.span(start, stop) - shift) / gain
         return window

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,14 +19,21 @@ from stemd.spool.settle import Sighting
 
 __all__ = ["Door", "Waiting", "doors", "locate", "no_daemon", "waiting"]
 
+_MAX_DESCRIPTION = 256 * 1024
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One entry behind the door called ``door`` (``None``: the inbox itself); ``error`` says why it is not taken."""
+    """One entry behind the door called ``door`` (``None``: the inbox itself); ``error`` says why it is not taken.
+
+    ``job_uuid`` is the id a staged job asks for in its job.json.
+    """
 
     path: Path
     door: str | None
     error: StemdError | None
+    job_uuid: str | None = None
 
 
 def no_daemon(spool: Spool) -> StemdError:
@@ -37,7 +46,7 @@ def waiting(all_doors: tuple[Door, ...]) -> Iterator[Waiting]:
         for entry in sorted(intake.entries(door, all_doors), key=lambda entry: entry.name):
             if ignore.ignored(entry.name) is None and not ignore.is_sidecar(entry.name):
                 path = Path(entry.path)
-                yield Waiting(path, door.name, _refusal(path, door))
+                yield Waiting(path, door.name, _refusal(path, door), _wanted_id(path))
 
 
 def locate(path: Path, all_doors: tuple[Door, ...]) -> Waiting | None:
@@ -52,8 +61,21 @@ def locate(path: Path, all_doors: tuple[Door, ...]) -> Waiting | None:
         door = by_folder.get(candidate.parent)
         if door is not None and candidate not in by_folder:
             entry = door.path / candidate.name
-            return Waiting(entry, door.name, _error(entry, door, place.relative_to(candidate.parent)))
+            error = _error(entry, door, place.relative_to(candidate.parent))
+            return Waiting(entry, door.name, error, _wanted_id(entry))
     return None
+
+
+def _wanted_id(entry: Path) -> str | None:
+    """The job_uuid in the job.json of a staged job. Whoever may drop wrote it, so it is read with care."""
+    try:
+        descriptor = os.open(entry / "job.json", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            document = json.loads(file.read(_MAX_DESCRIPTION))
+    except (OSError, ValueError, RecursionError):
+        return None
+    wanted = document.get("job_uuid") if isinstance(document, dict) else None
+    return wanted.lower() if isinstance(wanted, str) and _UUID.fullmatch(wanted.lower()) else None
 
 
 def _error(entry: Path, door: Door, inside: Path) -> StemdError | None:

@@ -20,7 +20,7 @@ _ALIVE = frozenset({JobState.RUNNING.value, JobState.PUBLISHING.value})
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """One job, or one file that still lies in an inbox (``job_uuid`` is ``None``, ``path`` is set).
+    """One job, or one entry that still lies in an inbox: it has a ``path``, and a ``job_uuid`` only if it asks for one.
 
     Times are RFC 3339 text in UTC, ``progress`` is 0–1, ``reason`` has code, message and remedy. ``result`` is the
     finished or failed folder. ``title`` is safe to print.
@@ -60,11 +60,21 @@ class JobView:
 
 
 def owner_of(spool: Spool) -> int | None:
-    """The process that owns the spool; 0 when it is not ours to see."""
+    """The process that owns the spool, ``None`` when nobody does; 0 when it is not ours to see who."""
     try:
         return probes.owner(spool)
     except PermissionError:
-        return 0
+        return _listed_owner(spool)
+
+
+def _listed_owner(spool: Spool) -> int | None:
+    """Who holds the lock by the kernel's list (``/proc/locks``, proc(5)), for those who may not open its file."""
+    inode = str(spool.lock.stat().st_ino)
+    for line in Path("/proc/locks").read_text().splitlines():
+        match line.split():
+            case [_, "FLOCK", _, _, pid, place, *_] if place.rpartition(":")[2] == inode:
+                return max(0, int(pid))
+    return None
 
 
 def from_status(spool: Spool, job_id: str) -> JobView | None:
@@ -144,7 +154,7 @@ def from_inbox(spool: Spool, found: inboxes.Waiting, owner: int | None, user_id:
     error = found.error or (inboxes.no_daemon(spool) if owner is None else None)
     return JobView(
         root=str(spool.root),
-        job_uuid=None,
+        job_uuid=found.job_uuid,
         state=JobState.WAITING.value,
         user_id=user_id,
         title=printable(found.path.name),

@@ -129,10 +129,10 @@ def find_job(where: Where, text: str) -> JobView:
         shown = ", ".join(sorted(found)[:_SHOWN_MATCHES]) + (", …" if len(found) > _SHOWN_MATCHES else "")
         message = f"{printable(text)} fits {len(found)} jobs: {shown}"
         raise StemdError("STEMD-S015", message, detail={"matches": sorted(found)})
-    waiting = find_in_inbox(where, Path(text))
-    if waiting is None:
+    view = find_in_inbox(where, Path(text)) or _find_staged(where, text.lower())
+    if view is None:
         raise StemdError("STEMD-S015", f"no job and no file in an inbox is called {printable(text)!r}")
-    return waiting
+    return view
 
 
 @_permitted()
@@ -209,6 +209,17 @@ def find_in_inbox(where: Where, path: Path) -> JobView | None:
         found = inboxes.locate(path, _doors(spool, where))
         if found is not None and os.path.lexists(found.path):
             return _arriving(spool, found, owner_of(spool), where)
+    return None
+
+
+def _find_staged(where: Where, text: str) -> JobView | None:
+    """A staged job that still lies in an inbox, by the id it asks for."""
+    if len(text) < MIN_ID:
+        return None
+    for spool in map(Spool, where.spool):
+        for found in inboxes.waiting(_doors(spool, where)):
+            if found.job_uuid and (found.job_uuid.startswith(text) or found.job_uuid.endswith(text)):
+                return _arriving(spool, found, owner_of(spool), where)
     return None
 
 

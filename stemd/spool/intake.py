@@ -83,6 +83,8 @@ def look(entry: os.DirEntry[str], arrivals: Mapping[str, Arrival]) -> Sighting |
         return Sighting(entry.path, (_fingerprint(facts), _sidecar_fingerprint(path)), arrival)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        return Refusal(path, StemdError("STEMD-S006", f"it cannot be looked at: {error.strerror}"))
 
 
 def refuse(path: Path, facts: os.stat_result) -> Refusal | None:
@@ -133,7 +135,7 @@ def _fingerprint(facts: os.stat_result) -> tuple[int, int, int, int]:
 def _sidecar_fingerprint(path: Path) -> tuple[int, int, int, int] | None:
     try:
         return _fingerprint(path.with_name(path.name + ignore.SIDECAR_SUFFIX).lstat())
-    except FileNotFoundError:
+    except OSError:  # absent, or the recording's name leaves no room for the suffix
         return None
 
 

@@ -36,7 +36,9 @@ class Pipeline:
     def claim(self) -> WorkDir:
         path = next(self.spool.inbox.iterdir())
         kind = Kind.STAGED if path.is_dir() else Kind.FILE
-        work = claim.claim(self.spool, Candidate(path, Door(None, self.spool.inbox), kind, intake.identity(path)), new_job_id())
+        work = claim.claim(
+            self.spool, Candidate(path, Door(None, self.spool.inbox), kind, intake.identity(path)), new_job_id()
+        )
         assert work is not None
         return work
 

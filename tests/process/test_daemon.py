@@ -103,7 +103,9 @@ def test_bad_input_is_explained_and_the_daemon_goes_on(tmp_path):
             "folder.wav": "STEMD-S009",
         }.items():
             # a folder is judged only once it has settled as a whole
-            said = eventually(lambda name=name, code=code: code in daemon.stemd("why", str(inbox / name)).stderr, 30, name)
+            said = eventually(
+                lambda name=name, code=code: code in daemon.stemd("why", str(inbox / name)).stderr, 30, name
+            )
             assert said
             assert os.path.lexists(inbox / name)
     assert violations(daemon.spool, [good.read_bytes()]) == []

@@ -77,7 +77,9 @@ class Daemon:
                 [sys.executable, "-m", "stemd", "run", "-c", str(self.config)], stderr=log, stdout=log
             )
         if ready:
-            eventually(lambda: self._alive() and '"event": "ready"' in self.log.read_text()[mark:], 60, "the daemon is ready")
+            eventually(
+                lambda: self._alive() and '"event": "ready"' in self.log.read_text()[mark:], 60, "the daemon is ready"
+            )
 
     def _alive(self) -> bool:
         assert self.process is not None
@@ -134,6 +136,7 @@ class Daemon:
 
     def results(self) -> dict[str, dict[str, Any]]:
         """Finished folders by name, with their manifests."""
+        assert self.process is None or self.process.poll() in {None, 0, -signal.SIGKILL}, self.log.read_text()
         found = self.spool.outbox.glob("*/*/manifest.json")
         return {path.parent.name: json.loads(path.read_text()) for path in found}
 

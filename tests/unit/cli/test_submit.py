@@ -63,6 +63,25 @@ def test_settings_make_a_staged_job(site, recording: Path):
     assert names(site.spool.inbox) == {"My Song"}, "no hidden file is left"
 
 
+def test_a_staged_job_is_known_before_it_is_taken(site, recording: Path):
+    (job,) = site.json("submit", recording)["jobs"]
+    for name in (job["job_uuid"], job["job_uuid"][-5:], job["path"]):
+        view = site.json("status", name)
+        assert (view["job_uuid"], view["state"], view["path"]) == (job["job_uuid"], "waiting", job["path"])
+    assert site.run("cancel", job["job_uuid"]).exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "[]", "{", '{"job_uuid": 7}', '{"job_uuid": "../../x"}'])
+def test_hostile_job_files_in_the_inbox_are_no_trouble(site, text: str):
+    folder = site.spool.inbox / "song"
+    folder.mkdir()
+    (folder / "job.json").write_text(text)
+    assert site.json("list")["jobs"][0]["job_uuid"] is None
+    (folder / "job.json").unlink()
+    os.mkfifo(folder / "job.json")
+    assert site.json("list")["jobs"][0]["job_uuid"] is None
+
+
 def test_a_staged_job_can_be_emptied_by_the_service(site, recording: Path):
     site.run("submit", recording, "--stems", "2")
     folder = site.spool.inbox / "My Song"

@@ -12,6 +12,7 @@ import pytest
 
 from stemd.core.errors import StemdError
 from stemd.core.job import new_job_id
+from stemd.ops.jobs import _listed_owner
 from stemd.ops.snapshot import find_job, read_job, snapshot
 from stemd.spool import probes, sidecar
 from stemd.spool.layout import Spool
@@ -208,3 +209,10 @@ def _seconds(where: Where) -> float:
     started = time.perf_counter()
     snapshot(where)
     return time.perf_counter() - started
+
+
+def test_the_kernels_list_of_locks_names_the_owner_too(spool: Spool):
+    descriptor = probes.take_lock(spool)
+    assert _listed_owner(spool) == os.getpid()
+    os.close(descriptor)
+    assert _listed_owner(spool) is None

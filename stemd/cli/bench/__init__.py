@@ -1,0 +1,1 @@
+"""``stemd bench``: stemd and the ``demucs`` command side by side, on this machine, with the same weights."""
