@@ -131,7 +131,8 @@ class Service:
         while not self._finished():
             if self._reload_wanted:
                 self._reload_wanted = False
-                self._reload()
+                with suppress(StemdError):  # logged and counted; the old configuration stays
+                    self._reload()
             pause = self._dispatcher.tick()
             self._view = self._look()
             self._tell_manager()
@@ -208,7 +209,7 @@ class Service:
         """Take over a changed configuration; one with faults changes nothing.
 
         Raises:
-            StemdError: STEMD-C001 or C002, when asked through the control socket.
+            StemdError: STEMD-C001 or STEMD-C002.
         """
         self._manager.reloading()
         try:
@@ -216,7 +217,7 @@ class Service:
         except StemdError as error:
             self._metrics.reload_ok.set(0)
             logs.get().error("reload_failed", code=error.code, reason=error.message)
-            return
+            raise
         finally:
             self._manager.ready()
         fixed = [key for key in ("spool", "http", "paths") if getattr(config, key) != getattr(self._config, key)]

@@ -198,7 +198,7 @@ def _memory_errors() -> Iterator[None]:
 
 @contextmanager
 def _denormals_flushed() -> Iterator[None]:
-    """Numbers next to nothing count as 0 in here: a CPU is many times slower on them, and fade-outs are full of them."""
+    """Numbers next to nothing count as 0 in here: a CPU is far slower on them, and fade-outs are full of them."""
     torch.set_flush_denormal(True)
     try:
         yield

@@ -54,7 +54,7 @@ def export(model: str, store: Path, folder: Path) -> dict[str, Any]:
 
 
 def _package(path: Path) -> bytes:
-    network = load_safetensors_model(path)
+    network: Any = load_safetensors_model(path)
     with safe_open(str(path), framework="pt") as file:
         stored = {key: file.get_tensor(key).dtype for key in file.keys()}  # noqa: SIM118  it has no other iteration
     state = {key: value.to(stored.get(key, value.dtype)) for key, value in network.state_dict().items()}

@@ -101,20 +101,17 @@ class Rendering:
 
     def _values(self, block: NDArray[np.float32], original: Frames | None, gain: float) -> list[Frames]:
         """What each part is in this block (frames × channels), before rounding; rests are taken from rounded stems."""
-        scaled = {
-            stem: on_grid(block[:, index] * np.float32(gain), self.target.bits)
-            for index, stem in enumerate(self.plan.needed)
-        }
+        scaled = {stem: block[:, index] * np.float32(gain) for index, stem in enumerate(self.plan.needed)}
         values = []
         for part in self.plan.parts:
             if part.stem:
-                values.append(block[:, self.plan.needed.index(part.stem)] * np.float32(gain))
-            else:
-                assert original is not None
-                rest = original.astype(np.float64) * gain
-                for stem in part.minus:
-                    rest -= scaled[stem]
-                values.append(rest.astype(np.float32))
+                values.append(scaled[part.stem])
+                continue
+            assert original is not None
+            rest = original.astype(np.float64) * gain
+            for stem in part.minus:
+                rest -= on_grid(scaled[stem], self.target.bits)
+            values.append(rest.astype(np.float32))
         return values
 
     def _writer(self, part: Part) -> StemWriter:

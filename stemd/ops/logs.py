@@ -19,7 +19,7 @@ from stemd.spool.sidecar import iso
 
 
 def configure(format: str, level: str) -> None:
-    """Set up structlog for this process; ``format`` is ``text``, ``json`` or ``auto`` (text on a terminal, else JSON)."""
+    """Set up structlog; ``format``: ``text``, ``json``, or ``auto`` (text on a terminal, else JSON)."""
     # watchdog talks to the standard library's logging about its own shutdown races; errors still come through
     logging.getLogger("watchdog").setLevel(logging.CRITICAL)
     console = format == "text" or (format == "auto" and sys.stderr.isatty())

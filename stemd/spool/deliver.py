@@ -6,6 +6,7 @@ retired is retired only after the outbox's own directory was flushed.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -70,10 +71,13 @@ def unstage(work: WorkDir) -> None:
 
 
 def grant(path: Path, mode: int, group: str | None) -> None:
-    """Give files ``mode`` and folders the same plus search, and all of them ``group`` where the service may."""
+    """Give files ``mode``, folders the same plus search, and all of them ``group``.
+
+    A source dropped by another user stays that user's, with the mode it came with.
+    """
     everything = [path, *path.rglob("*")] if path.is_dir() else [path]
     for item in everything:
-        if item.is_symlink():
+        if item.is_symlink() or item.lstat().st_uid != os.geteuid():
             continue
         if group is not None:
             _change_group(item, group)

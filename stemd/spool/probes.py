@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import stat
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,11 +26,20 @@ def prepare(spool: Spool, doors: Iterable[str]) -> None:
     try:
         for area in AREAS:
             (spool.root / area).mkdir(exist_ok=True)
-        spool.work.chmod(0o700)
+        _private(spool)
         for door in doors:
             _open_door(spool.inbox, door)
     except OSError as error:
         raise StemdError("STEMD-S003", f"{error.filename}: {error.strerror}") from error
+
+
+def _private(spool: Spool) -> None:
+    """Only the service enters work/; what is made there gets the group that a set-group-id outbox hands down."""
+    outbox = spool.outbox.stat()
+    handed_down = outbox.st_mode & stat.S_ISGID
+    if handed_down:
+        os.chown(spool.work, -1, outbox.st_gid)
+    spool.work.chmod(0o700 | handed_down)
 
 
 def _open_door(inbox: Path, name: str) -> None:

@@ -36,9 +36,8 @@ class Pipeline:
     def claim(self) -> WorkDir:
         path = next(self.spool.inbox.iterdir())
         kind = Kind.STAGED if path.is_dir() else Kind.FILE
-        work = claim.claim(
-            self.spool, Candidate(path, Door(None, self.spool.inbox), kind, intake.identity(path)), new_job_id()
-        )
+        candidate = Candidate(path, Door(None, self.spool.inbox), kind, intake.identity(path))
+        work = claim.claim(self.spool, candidate, new_job_id())
         assert work is not None
         return work
 
@@ -79,7 +78,8 @@ EXTRA: dict[str, str] = {}
 def measured(files):
     source = {"frames": 1, "sample_rate": 44100, "channels": 2, "format": "wav"}
     return {
-        "engine_version": "1", "model": {"name": "stub", "sha256": "0"}, "source": source, "files": files, "gain_db": 0.0,
+        "engine_version": "1", "model": {"name": "stub", "sha256": "0"}, "source": source, "files": files,
+        "gain_db": 0.0,
         "settings": {}, "attempts": 1, "chunks": {}, "timings": {}, "resources": {}, "warnings": [],
     }  # fmt: skip
 

@@ -85,7 +85,7 @@ def test_bad_input_is_explained_and_the_daemon_goes_on(tmp_path):
         (inbox / "notes.txt").write_text("take two")
         eventually(lambda: len(daemon.failures()) == 4, 60, "four orphans")
         daemon.drop(good)
-        eventually(lambda: daemon.results(), 60, "the good one is done")
+        eventually(daemon.results, 60, "the good one is done")
         codes = {name: report["code"] for name, report in daemon.failures().items()}
         assert codes == {
             "text.mp3": "STEMD-A001",
@@ -113,7 +113,8 @@ def test_bad_input_is_explained_and_the_daemon_goes_on(tmp_path):
 
 NAMES = [
     b"\xc3\x98.wav", "日本語.wav".encode(), "🎵 emoji.wav".encode(), b"with  spaces .wav", b"it's \"quoted\".wav",
-    b"new\nline.wav", b"x" * 246 + b".wav", b"\xff\xfe invalid.wav", "\u00e9 twin.wav".encode(), "e\u0301 twin.wav".encode(),
+    b"new\nline.wav", b"x" * 246 + b".wav", b"\xff\xfe invalid.wav",
+    "\u00e9 twin.wav".encode(), "e\u0301 twin.wav".encode(),
     b"12:51.wav", b"#1 Crush.wav", b"-rf.wav", b"%s$(id)`id`.wav",
 ]  # fmt: skip
 
@@ -257,7 +258,7 @@ def test_reload_takes_over_a_new_inbox_and_refuses_a_faulty_file(tmp_path):
     with Daemon(tmp_path) as daemon:
         daemon.configure(inboxes={"karaoke": {"stems": 2}}, users={"ana": {}})
         daemon.process.send_signal(signal.SIGHUP)
-        eventually(lambda: (daemon.spool.inbox / "karaoke").is_dir(), 10, "the inbox is there")
+        eventually((daemon.spool.inbox / "karaoke").is_dir, 10, "the inbox is there")
         daemon.drop(song, "karaoke/song.wav")
         daemon.drop(song, "ana/hers.wav")
         eventually(lambda: len(daemon.results()) == 2)
@@ -288,7 +289,7 @@ def test_the_port_tells_how_things_are(tmp_path):
 
 def test_a_missing_model_defers_and_goes_on_once_it_is_there(tmp_path):
     from stemd.engines import models
-    from tests.support.models import write_htdemucs
+    from tests.golden.tiny_models import htdemucs, write_bag
 
     with Daemon(tmp_path, defaults={"model": "htdemucs"}) as daemon:
         daemon.drop(write_wav(tmp_path / "song.wav", seconds=1.0))
@@ -297,7 +298,7 @@ def test_a_missing_model_defers_and_goes_on_once_it_is_there(tmp_path):
         )
         assert state["reason"]["code"] == "STEMD-M001"
         assert "stemd models fetch htdemucs" in state["reason"]["remedy"]
-        folder = write_htdemucs(tmp_path / "mirror" / "htdemucs")
+        folder = write_bag(tmp_path / "mirror", "htdemucs", [htdemucs])
         models.fetch("htdemucs", tmp_path / "models", folder.parent)
         eventually(daemon.results, 60, "it went on by itself")
         assert daemon.results()["song"]["model"] == "htdemucs"
@@ -312,7 +313,7 @@ def test_the_same_job_twice_is_one_result(tmp_path):
             folder.mkdir()
             shutil.copy(content, folder / "in.wav")
             (folder / "job.yaml").write_text(f"job_uuid: {uuid}\ninput: in.wav\nstems: 2\n")
-            os.rename(folder, daemon.spool.inbox / folder.name)
+            folder.rename(daemon.spool.inbox / folder.name)
             eventually(lambda: not any(daemon.spool.inbox.iterdir()) and not any(daemon.spool.work.iterdir()), 60)
         assert len(daemon.results()) == 1
         assert daemon.results()["job0"]["job_uuid"] == uuid

@@ -34,8 +34,8 @@ def test_every_other_block_works_as_it_stands(tmp_path):
     }
     script = "".join(BLOCKS[2:])
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
-        check=False,
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     finished = tmp_path / "stems" / "outbox" / "everyone"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -42,6 +41,7 @@ class Daemon:
         self.config = root / "stemd.yaml"
         self.log = root / "daemon.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.python = [sys.executable]
         self.configure(**settings)
 
     def configure(self, **settings: Any) -> None:
@@ -74,7 +74,7 @@ class Daemon:
         with self.log.open("ab") as log:
             mark = log.tell()
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "stemd", "run", "-c", str(self.config)], stderr=log, stdout=log
+                [*self.python, "-m", "stemd", "run", "-c", str(self.config)], stderr=log, stdout=log
             )
         if ready:
             eventually(
@@ -162,5 +162,5 @@ class Daemon:
         target = self.spool.inbox / (name or source.name)
         hidden = self.home / "arriving"
         hidden.write_bytes(source.read_bytes())
-        os.rename(hidden, target)
+        hidden.rename(target)
         return target

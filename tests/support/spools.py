@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from stemd.spool import deliver, probes
@@ -28,32 +27,34 @@ def violations(spool: Spool, sources: list[bytes], *, idle: bool = True) -> list
     Checks the invariants I1 (nothing lost), I2 (results verify), I3 (orphans explained), I4 and I5 (one result per
     job) and, when ``idle``, I8 (no husks or partials).
     """
-    found = []
-    held = [*contents(spool.inbox), *contents(spool.work), *contents(spool.outbox), *contents(spool.orphan)]
-    for source in sources:
-        if held.count(source) != 1:
-            found.append(f"I1: a source exists {held.count(source)} times")
-    results: list[str] = []
-    for manifest in spool.outbox.glob("*/*/manifest.json"):
-        document = deliver.verify(manifest.parent)
-        if document is None:
-            found.append(f"I2: {manifest.parent.name} does not verify")
-        else:
-            results.append(document["job_uuid"])
-    for folder in spool.outbox.glob("*/*"):
-        if not (folder / "manifest.json").exists():
-            found.append(f"I2: {folder.name} has no manifest")
+    held = [content for area in (spool.inbox, spool.work, spool.outbox, spool.orphan) for content in contents(area)]
+    found = [f"I1: a source exists {held.count(source)} times" for source in sources if held.count(source) != 1]
+    results, faulty = _results(spool)
+    found += faulty
     if len(results) != len(set(results)):
         found.append("I5: two results of one job")
+    found += _orphans(spool, results)
+    inodes = [path.lstat().st_ino for path in spool.root.rglob("*") if path.is_file()]
+    if len(inodes) != len(set(inodes)):
+        found.append("I4: one inode under two names")
+    if idle and (left := [path.name for path in spool.work.iterdir()]):
+        found.append(f"I8: left in work/: {left}")
+    return found
+
+
+def _results(spool: Spool) -> tuple[list[str], list[str]]:
+    """The jobs whose results verify, and what is wrong with other folders of the outbox."""
+    documents = {folder.name: deliver.verify(folder) for folder in spool.outbox.glob("*/*")}
+    faulty = [f"I2: {name} does not verify" for name, document in documents.items() if document is None]
+    return [document["job_uuid"] for document in documents.values() if document], faulty
+
+
+def _orphans(spool: Spool, results: list[str]) -> list[str]:
+    found = []
     for folder in spool.orphan.glob("*/*"):
         report = json.loads((folder / "error.json").read_text()) if (folder / "error.json").exists() else {}
         if "code" not in report or not any((folder / "source").rglob("*")):
             found.append(f"I3: {folder.name} is not explained or has no source")
         if report.get("job_uuid") in results:
             found.append("I5: a job has a result and an orphan")
-    inodes = [os.lstat(path).st_ino for path in spool.root.rglob("*") if path.is_file()]
-    if len(inodes) != len(set(inodes)):
-        found.append("I4: one inode under two names")
-    if idle and (left := [path.name for path in spool.work.iterdir()]):
-        found.append(f"I8: left in work/: {left}")
     return found

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf, isnan
 from statistics import median
 from typing import Any
 
 _BUSY_SHARE = 0.5
 #: Largest difference at which two outputs count as the same: −80 dB, where a 24-bit step is −138.
 AGREEMENT = 1e-4
-HEADERS = ("WORKLOAD", "STEMD s", "DEMUCS s", "RATIO", "STEMD × realtime", "DEMUCS ×", "STEMD MiB", "DEMUCS MiB")
+HEADERS = ("WORKLOAD", "STEMD s", "DEMUCS s", "RATIO", "STEMD ×", "DEMUCS ×", "STEMD MiB", "DEMUCS MiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Spread:
         return cls(median(ordered), ordered[0], ordered[-1])
 
     def __str__(self) -> str:
-        return f"{_short(self.median)} ({_short(self.least)}–{_short(self.most)})"
+        middle = _short(self.median)
+        return middle if self.least == self.most else f"{middle} ({_short(self.least)}–{_short(self.most)})"
 
     def to_dict(self) -> dict[str, float]:
         return {"median": round(self.median, 4), "min": round(self.least, 4), "max": round(self.most, 4)}
@@ -112,9 +114,9 @@ def busy(load: float, cores: int) -> str | None:
 
 
 def worst(differences: Mapping[str, Mapping[str, float]]) -> float:
-    """The largest difference of all stems of all workloads; not a number counts as infinite."""
+    """The largest difference of all stems of all workloads; NaN counts as infinite."""
     values = [value for stems in differences.values() for value in stems.values()]
-    return max(value if value == value else float("inf") for value in values)
+    return max(inf if isnan(value) else value for value in values)
 
 
 def agreement(difference: float) -> str:

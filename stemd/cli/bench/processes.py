@@ -130,7 +130,7 @@ def tool(module: str, *arguments: str) -> str:
         capture_output=True,
         text=True,
         env=environment(),
-        preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509  safe: this process has one thread
+        preexec_fn=_die_with(os.getpid()),
         check=False,
     )
     if answer.returncode != 0:

@@ -1,4 +1,4 @@
-"""The two sides: the ``demucs`` command as people call it, and a stemd daemon of its own that files are dropped into."""
+"""The two sides: the ``demucs`` command as people call it, and a stemd daemon of its own for dropped files."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ class Daemon:
         Raises:
             StemdError: what a job ended with; STEMD-S017, the daemon ended.
         """
-        ready = [self._spool.root / f".{prefix}{file.name}" for file in files]
+        ready = [self._spool.root.parent / f"{prefix}{file.name}" for file in files]
         for copy, file in zip(ready, files, strict=True):
             copy.write_bytes(file.read_bytes())
         results = [self.result(file, prefix) for file in files]
         started = time.perf_counter()
         for copy in ready:
-            os.rename(copy, self._spool.inbox / copy.name[1:])  # noqa: PTH104  what `mv` does
+            os.rename(copy, self._spool.inbox / copy.name)  # noqa: PTH104  what `mv` does
         return watch(self._process, lambda: self._there(results), started)
 
     def result(self, file: Path, prefix: str = "") -> Path:

@@ -28,6 +28,9 @@ STRINGS = {
     "license": "LICENSE",
 }
 
+#: Encoders often miscount their MPEG frames (of 1152) by one or two.
+_MP3_TOLERANCE = 2 * 1152
+
 
 def probe(path: Path) -> Probe | None:
     """Recognise ``path``, or return ``None`` where libsndfile does not know it.
@@ -40,7 +43,7 @@ def probe(path: Path) -> Probe | None:
         ogg_end = containers.ogg_is_complete(file)
     try:
         sound = soundfile.SoundFile(os.fsencode(path))
-    except soundfile.LibsndfileError:
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
         return None
     with sound:
         warnings = []
@@ -55,6 +58,7 @@ def probe(path: Path) -> Probe | None:
             channels=int(sound.channels),
             format=f"{sound.format}/{sound.subtype}".lower(),
             declared=int(sound.frames) if binding else None,
+            tolerance=_MP3_TOLERANCE if sound.format == "MP3" else 0,
             expected=int(sound.frames),
             wav_order=sound.format != "OGG",
             tags=_tags(path, sound),

@@ -5,7 +5,8 @@ import pytest
 from stemd.spool import ignore
 
 TAKEN = [
-    "song.mp3", "Ø.mp3", "日本語.flac", "🎵.wav", "#1 Crush.mp3", "12:51.mp3", "a\nb.mp3", "it's \"q\".ogg", "x" * 240 + ".mp3",
+    "song.mp3", "Ø.mp3", "日本語.flac", "🎵.wav", "#1 Crush.mp3", "12:51.mp3", "a\nb.mp3", "it's \"q\".ogg",
+    "x" * 240 + ".mp3",
     "\udcff\udcfe.mp3", "in.the.end.mp3", "part.mp3", "tmp.wav", "50% ~ mix.flac", "Untitled.download.mp3",
 ]  # fmt: skip
 LEFT = [

@@ -139,6 +139,8 @@ def test_no_audio(tmp_path, monkeypatch):
     (tmp_path / "text.mp3").write_bytes(b"not audio at all " * 100)
     if shutil.which("ffmpeg"):
         assert fails(tmp_path / "text.mp3") == "STEMD-A001"
+    (tmp_path / "noise.raw").write_bytes(bytes(1000))
+    assert fails(tmp_path / "noise.raw") in ("STEMD-A001", "STEMD-A004")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert fails(tmp_path / "text.mp3") == "STEMD-A004"
 
@@ -167,7 +169,7 @@ def test_samples_that_are_no_numbers_become_silence(tmp_path):
     assert len(source.warnings) == 1
 
 
-@pytest.mark.parametrize("name", [b"\xff\xfe \x80.wav", "späße\n*?.wav".encode(), b"-i x.wav"])
+@pytest.mark.parametrize("name", [b"\xff\xfe \x80.wav", b"song.txt", "späße\n*?.wav".encode(), b"-i x.wav"])
 def test_any_bytes_in_the_name(tmp_path, wav, name):
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
     shutil.copyfile(wav, path)

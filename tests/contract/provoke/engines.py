@@ -1,0 +1,122 @@
+"""E: engines, and R: resources."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from stemd.engines import base, models
+from stemd.spool import attempts, durable
+from tests.contract.provoke.bench import Bench, Seen, provokes
+from tests.contract.provoke.spool import claimed
+from tests.support.daemon import Daemon, eventually
+from tests.support.system import in_child, tiny_disk
+
+
+@provokes("STEMD-E001")
+def an_engine_nobody_has(bench: Bench) -> Seen:
+    return bench.failed(bench.song(), {"engine": "karaokomat", "model": "one"})
+
+
+@provokes("STEMD-E002")
+def a_plug_in_whose_packages_are_missing(bench: Bench) -> None:
+    record = bench.home / "broken-1.0.dist-info"
+    record.mkdir()
+    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (record / "entry_points.txt").write_text("[stemd.engines]\nbroken = a_package_nobody_has:Engine\n")
+    bench.patch.syspath_prepend(bench.home)
+    base.create("broken")
+
+
+@provokes("STEMD-E003")
+def stems_the_model_does_not_have(bench: Bench) -> Seen:
+    return bench.failed(bench.song(), {"stems": ["theremin"]})
+
+
+@provokes("STEMD-E004")
+def an_option_out_of_range(bench: Bench) -> Seen:
+    return bench.failed(bench.song(), {"options": {"overlap": 1.5}})
+
+
+def _running_worker(bench: Bench, job_id: str) -> psutil.Process:
+    """The worker of a job that is separating."""
+    daemon = bench.shared()
+    eventually(lambda: (now := daemon.running()) and now["job_uuid"] == job_id, 60, "it separates")
+    return daemon.worker()
+
+
+@provokes("STEMD-E005")
+def a_worker_that_was_killed(bench: Bench) -> Seen:
+    job = bench.drop(bench.song(seconds=60.0))
+    _running_worker(bench, job).send_signal(signal.SIGKILL)
+    return bench.held_up(job, "STEMD-E005")
+
+
+@provokes("STEMD-E006")
+def a_network_that_gives_no_numbers(bench: Bench) -> Seen:
+    import numpy as np
+    from safetensors import safe_open
+    from safetensors.numpy import load_file, save_file
+
+    whole = models.find("nano", Path("/nonexistent"))
+    folder = bench.shared().home / "models" / "lunatic"
+    folder.mkdir(parents=True)
+    (folder / "lunatic.yaml").write_text("models: ['lunatic']\n")
+    with safe_open(whole / "nano.safetensors", framework="numpy") as file:
+        metadata = file.metadata()
+    weights = {name: np.full_like(values, np.nan) for name, values in load_file(whole / "nano.safetensors").items()}
+    save_file(weights, folder / "lunatic.safetensors", metadata)
+    return bench.failed(bench.song(), {"model": "lunatic"})
+
+
+@provokes("STEMD-E007")
+def a_job_that_was_interrupted_again_and_again(bench: Bench) -> Seen:
+    with Daemon(bench.home / "daemon") as daemon:
+        work, _ = claimed(bench, daemon.prepared())
+        for _ in range(attempts.MAX_INTERRUPTIONS + 1):
+            attempts.record_start(work.attempts, "demucs")
+        assert daemon.once(60) == 1
+        (report,) = daemon.failures().values()
+        return Seen.of(report)
+
+
+@provokes("STEMD-R001")
+def a_worker_that_may_take_no_more_memory(bench: Bench) -> Seen:
+    job = bench.drop(bench.song(seconds=60.0))
+    worker = _running_worker(bench, job)
+    in_use = worker.memory_info().vms
+    worker.rlimit(resource.RLIMIT_AS, (in_use, in_use))
+    try:
+        return bench.held_up(job, "STEMD-R001")
+    finally:
+        worker.kill()
+
+
+@provokes("STEMD-R002")
+def a_job_with_little_time(bench: Bench) -> Seen:
+    return bench.held_up(bench.drop(bench.song(seconds=60.0), {"limits": {"time": "500ms"}}), "STEMD-R002")
+
+
+@provokes("STEMD-R003")
+def a_disk_without_room(bench: Bench) -> Seen | None:
+    song = bench.song(seconds=2.0)
+    if os.geteuid() == 0:
+        with tiny_disk(bench.home / "disk") as disk:
+            from tests.support.spools import make_spool
+
+            return bench.stemd("submit", "-c", bench.config(make_spool(disk / "spool")), song)
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        durable.write(bench.home / "copy.wav", song.read_bytes())
+
+    in_child(limited)
+    return None

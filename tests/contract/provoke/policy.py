@@ -1,0 +1,46 @@
+"""P: policy, and X: our bugs."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from stemd.core.config import load
+from stemd.daemon import control
+from tests.contract.provoke.bench import Bench, Seen, provokes
+from tests.support.daemon import eventually
+from tests.support.system import NOBODY, in_child, reachable
+
+
+@provokes("STEMD-P001")
+def a_job_in_somebody_elses_name(bench: Bench) -> Seen:
+    return bench.failed(bench.song(), {"user_id": "ana"})
+
+
+@provokes("STEMD-P002")
+def a_job_that_was_cancelled(bench: Bench) -> Seen:
+    job = bench.drop(bench.song(), {"model": "htdemucs"})
+    daemon = bench.shared()
+    eventually(lambda: daemon.states().get(job, {}).get("state") == "deferred", 30, "it waits")
+    assert bench.invoke("cancel", "-c", daemon.config, job).exit_code == 0
+    return Seen.of(daemon.states()[job]["reason"])
+
+
+@provokes("STEMD-P003")
+def a_stranger_at_the_control_socket(bench: Bench) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("becoming another user needs root")
+    daemon = bench.shared()
+    config = load(daemon.config).config
+    folder = config.run_of(daemon.spool.root)
+    # as if the stranger were in the service's group
+    folder.chmod(0o755)
+    (folder / "control.sock").chmod(0o666)
+    reachable(folder / "control.sock")
+    in_child(lambda: control.request(config, {"op": "drain"}), uid=NOBODY)
+
+
+@provokes("STEMD-X001")
+def a_word_the_daemon_does_not_know(bench: Bench) -> None:
+    control.request(load(bench.shared().config).config, {"op": "dance"})

@@ -1,0 +1,104 @@
+"""What tests ask of the operating system: other users, other processes, other mounts."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stemd.core.errors import StemdError
+
+#: A user and group without rights.
+NOBODY = 65534
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changing the user or mounting needs root")
+
+#: Imported on first use by what runs in a child, which may not be allowed to read Python's own folder any more.
+_LATE_IMPORTS = ("encodings.utf_8_sig", "encodings.idna", "html", "asyncio", "stemd.core.config.loading")
+
+
+def in_child(function: Callable[[], Any], *, uid: int | None = None, seconds: int = 30) -> Any:
+    """Call ``function`` in a forked child, as user and group ``uid`` if given; returns what it returns.
+
+    An error in the child is raised here: a ``StemdError`` as itself, any other as ``AssertionError`` with its trace.
+    """
+    for name in _LATE_IMPORTS:
+        import_module(name)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        signal.alarm(seconds)
+        os.write(writer, pickle.dumps(_answer(function, uid)))
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        data = pipe.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status == 0, f"the child ended with {status}" + (" (it hung)" if status == -signal.SIGALRM else "")
+    kind, value = pickle.loads(data)
+    if kind == "stemd":
+        raise StemdError.from_dict(value)
+    assert kind == "ok", value
+    return value
+
+
+def _answer(function: Callable[[], Any], uid: int | None) -> tuple[str, Any]:
+    try:
+        if uid is not None:
+            os.setgroups([])
+            os.setgid(uid)
+            os.setuid(uid)
+        return "ok", function()
+    except StemdError as error:
+        return "stemd", error.to_dict()
+    except BaseException:
+        return "raised", traceback.format_exc()
+
+
+def reachable(path: Path) -> Path:
+    """Let every user pass through the folders above ``path`` (pytest makes them private)."""
+    for folder in path.parents:
+        if folder.stat().st_uid == os.geteuid() and not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
+    return path
+
+
+@contextmanager
+def mounted(*arguments: str | Path) -> Iterator[None]:
+    """``mount ARGUMENTS…`` for the block; the last argument is the mount point. Skips the test where it is refused."""
+    done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"mount is refused here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(arguments[-1])], check=True)
+
+
+@contextmanager
+def tiny_disk(path: Path, size: str = "256k") -> Iterator[Path]:
+    """A file system of its own that is soon full."""
+    path.mkdir()
+    with mounted("-t", "tmpfs", "-o", f"size={size},mode=0755", "tmpfs", path):
+        yield path
+
+
+def fill(folder: Path) -> Path:
+    """Use up all that is left on a (tiny) disk."""
+    path = folder / "ballast"
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            return path
