@@ -83,12 +83,10 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: Daemon) -> Be
     return Bench(tmp_path, monkeypatch, running)
 
 
-def _cases() -> Iterator[object]:
-    for code in TABLE:
-        yield pytest.param(code, marks=[pytest.mark.slow] if code in _SLOW else [])
+_CASES = [pytest.param(code, marks=[pytest.mark.slow] if code in _SLOW else []) for code in TABLE]
 
 
-@pytest.mark.parametrize("code", _cases())
+@pytest.mark.parametrize("code", _CASES)
 def test_a_code_is_what_a_person_gets_to_see(code, bench):
     if code not in PROVOCATIONS:
         pytest.fail(f"nothing provokes {code}")

@@ -56,11 +56,7 @@ class Source:
                 STEMD-S006 or STEMD-S014 (the file is gone, not readable, or changed between two passes).
         """
         with reading(self.path):
-            raw = (
-                ffmpeg.blocks(self.path, self.probe.rate, self.probe.channels)
-                if self.by_ffmpeg
-                else sndfile.blocks(self.path)
-            )
+            raw = ffmpeg.blocks(self.path, self.probe) if self.by_ffmpeg else sndfile.blocks(self.path)
             count = 0
             for block in raw:
                 count += len(block)

@@ -53,7 +53,7 @@ def installed() -> bool:
 
 def probe(path: Path) -> Probe | None:
     """Recognise the first audio stream of ``path``, or return ``None`` where ffmpeg finds none."""
-    what = "stream=codec_name,sample_rate,channels,duration:format=format_name,duration:format_tags:stream_tags"
+    what = "stream=codec_name,sample_rate,channels,start_time,duration:format=format_name,duration:format_tags:stream_tags"
     done = subprocess.run(
         ["ffprobe", "-v", "error", *_GUARD, "-select_streams", "a:0", "-show_entries", what, "-of", "json", _url(path)],
         stdin=subprocess.DEVNULL,
@@ -68,6 +68,8 @@ def probe(path: Path) -> Probe | None:
     stream, container = streams[0], answer.get("format", {})
     name = str(container.get("format_name", "")).split(",")[0]
     seconds = float(stream.get("duration") or container.get("duration") or 0)
+    if name == "mov":  # the encoder's delay, which ffmpeg drops, is time before the start
+        seconds -= max(0.0, float(stream.get("start_time") or 0))
     guessed = name in _GUESSED or not seconds
     warning = f"{name} without a header that states its length: what decodes is used"
     return Probe(
@@ -91,12 +93,36 @@ def _url(path: Path) -> bytes:
     return b"file:" + os.fsencode(path)
 
 
-def blocks(path: Path, rate: int, channels: int) -> Generator[Frames]:
-    """Decode the first audio stream of ``path`` at its own rate in blocks of ``BLOCK`` frames × channels.
+def blocks(path: Path, probe: Probe) -> Generator[Frames]:
+    """Decode the first audio stream of ``path`` at its own rate in blocks of at most ``BLOCK`` frames × channels.
+
+    ffmpeg drops an encoder's delay in front but not its padding at the end; that is left out here.
 
     Raises:
         StemdError: STEMD-A001, ffmpeg failed before the first frame.
     """
+    decoded = _decoded(path, probe.rate, probe.channels)
+    return decoded if probe.declared is None else _without_padding(decoded, probe.declared, probe.tolerance)
+
+
+def _without_padding(blocks: Generator[Frames], declared: int, most: int) -> Generator[Frames]:
+    """``blocks`` up to frame ``declared``; what comes after it is padding only if it is at most ``most`` frames."""
+    held: list[Frames] = []
+    count = beyond = 0
+    for block in blocks:
+        wanted = max(0, declared - count)
+        count += len(block)
+        if wanted:
+            yield block[:wanted]
+        if len(block) > wanted:
+            held.append(block[wanted:])
+            beyond += len(block) - wanted
+        if beyond > most:
+            yield from held
+            held.clear()
+
+
+def _decoded(path: Path, rate: int, channels: int) -> Generator[Frames]:
     command: list[str | bytes] = ["ffmpeg", "-nostdin", "-v", "error", *_GUARD, "-i", _url(path), "-map", "0:a:0"]
     command += ["-ar", str(rate), "-ac", str(channels), "-c:a", "pcm_f32le", "-f", "f32le", "pipe:1"]
     process = subprocess.Popen(

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
-import shutil
 import signal
-import time
 from pathlib import Path
 
 import psutil
-import pytest
-
 from stemd.engines import base, models
-from stemd.spool import attempts, durable
+from stemd.spool import attempts, durable, probes
 from tests.contract.provoke.bench import Bench, Seen, provokes
 from tests.contract.provoke.spool import claimed
 from tests.support.daemon import Daemon, eventually
+from tests.support.spools import make_spool
 from tests.support.system import in_child, tiny_disk
 
 
@@ -46,17 +42,17 @@ def an_option_out_of_range(bench: Bench) -> Seen:
     return bench.failed(bench.song(), {"options": {"overlap": 1.5}})
 
 
-def _running_worker(bench: Bench, job_id: str) -> psutil.Process:
-    """The worker of a job that is separating."""
+def _worker(bench: Bench, job_id: str, *stages: str) -> psutil.Process:
+    """The worker of a job, once the job is in one of ``stages``."""
     daemon = bench.shared()
-    eventually(lambda: (now := daemon.running()) and now["job_uuid"] == job_id, 60, "it separates")
+    eventually(lambda: daemon.states().get(job_id, {}).get("stage") in stages, 60, f"it is at {' or '.join(stages)}")
     return daemon.worker()
 
 
 @provokes("STEMD-E005")
 def a_worker_that_was_killed(bench: Bench) -> Seen:
-    job = bench.drop(bench.song(seconds=60.0))
-    _running_worker(bench, job).send_signal(signal.SIGKILL)
+    job = bench.drop(bench.song(seconds=30.0))
+    _worker(bench, job, "loading the model", "separate").send_signal(signal.SIGKILL)
     return bench.held_up(job, "STEMD-E005")
 
 
@@ -79,19 +75,20 @@ def a_network_that_gives_no_numbers(bench: Bench) -> Seen:
 
 @provokes("STEMD-E007")
 def a_job_that_was_interrupted_again_and_again(bench: Bench) -> Seen:
-    with Daemon(bench.home / "daemon") as daemon:
-        work, _ = claimed(bench, daemon.prepared())
-        for _ in range(attempts.MAX_INTERRUPTIONS + 1):
-            attempts.record_start(work.attempts, "demucs")
-        assert daemon.once(60) == 1
-        (report,) = daemon.failures().values()
-        return Seen.of(report)
+    daemon = Daemon(bench.home / "daemon")
+    probes.prepare(daemon.spool, ())
+    work, _ = claimed(bench, daemon.spool)
+    for _ in range(attempts.MAX_INTERRUPTIONS + 1):
+        attempts.record_start(work.attempts, "demucs")
+    assert daemon.once(60) == 1
+    (report,) = daemon.failures().values()
+    return Seen.of(report)
 
 
 @provokes("STEMD-R001")
 def a_worker_that_may_take_no_more_memory(bench: Bench) -> Seen:
-    job = bench.drop(bench.song(seconds=60.0))
-    worker = _running_worker(bench, job)
+    job = bench.drop(bench.song(seconds=30.0))
+    worker = _worker(bench, job, "separate")
     in_use = worker.memory_info().vms
     worker.rlimit(resource.RLIMIT_AS, (in_use, in_use))
     try:
@@ -102,7 +99,7 @@ def a_worker_that_may_take_no_more_memory(bench: Bench) -> Seen:
 
 @provokes("STEMD-R002")
 def a_job_with_little_time(bench: Bench) -> Seen:
-    return bench.held_up(bench.drop(bench.song(seconds=60.0), {"limits": {"time": "500ms"}}), "STEMD-R002")
+    return bench.held_up(bench.drop(bench.song(seconds=30.0), {"limits": {"time": "500ms"}}), "STEMD-R002")
 
 
 @provokes("STEMD-R003")
@@ -110,8 +107,6 @@ def a_disk_without_room(bench: Bench) -> Seen | None:
     song = bench.song(seconds=2.0)
     if os.geteuid() == 0:
         with tiny_disk(bench.home / "disk") as disk:
-            from tests.support.spools import make_spool
-
             return bench.stemd("submit", "-c", bench.config(make_spool(disk / "spool")), song)
 
     def limited() -> None:

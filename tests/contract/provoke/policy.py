@@ -33,11 +33,11 @@ def a_stranger_at_the_control_socket(bench: Bench) -> None:
         pytest.skip("becoming another user needs root")
     daemon = bench.shared()
     config = load(daemon.config).config
-    folder = config.run_of(daemon.spool.root)
+    socket = control.socket_path(config)
     # as if the stranger were in the service's group
-    folder.chmod(0o755)
-    (folder / "control.sock").chmod(0o666)
-    reachable(folder / "control.sock")
+    socket.parent.chmod(0o755)
+    socket.chmod(0o666)
+    reachable(socket)
     in_child(lambda: control.request(config, {"op": "drain"}), uid=NOBODY)
 
 
