@@ -24,6 +24,8 @@ from stemd.worker.setup import Setup
 
 #: How often what a deferred job misses is looked for again (seconds).
 _DEFERRED_INTERVAL = 2.0
+#: How long the inbox is left alone after the disk refused a claim (seconds).
+_AFTER_FAILED_CLAIM = 5.0
 
 
 class Dispatcher:
@@ -73,23 +75,24 @@ class Dispatcher:
             if now >= scanner.due():
                 with metrics.scan_seconds.time():
                     for found in scanner.scan():
-                        self._take(scanner.spool, found)
+                        self._take(scanner, found)
                 metrics.scan_success.set_to_current_time()
 
-    def _take(self, spool: Spool, found: Candidate | Refusal) -> None:
+    def _take(self, scanner: Scanner, found: Candidate | Refusal) -> None:
         claims = self.board.metrics.claims
         if isinstance(found, Refusal):
             claims.labels("refused").inc()
             logs.get().warning("entry_refused", path=found.path, code=found.error.code, reason=found.error.message)
             return
         try:
-            work = claim.claim(spool, found, new_job_id())
+            work = claim.claim(scanner.spool, found, new_job_id())
         except StemdError as error:
             logs.get().error("claim_failed", path=found.path, code=error.code, reason=error.message)
+            scanner.postpone(_AFTER_FAILED_CLAIM)
             return
         claims.labels("claimed" if work else "lost").inc()
         if work is not None:
-            live = Live(spool, work, self._user_of(found.door.name))
+            live = Live(scanner.spool, work, self._user_of(found.door.name))
             self.board.add(live)
             live.write_status()
             live.log("claimed", name=found.path.name, inbox=found.door.name)

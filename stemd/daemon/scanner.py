@@ -68,6 +68,7 @@ class Scanner:
                 elif found is not None:
                     refused[str(found.path)] = found
         complete = list(self._tracker.observe(started, seen, lambda sighting: lease.writers(Path(sighting.key))))
+        looked = time.monotonic()
         for sighting in complete:
             result = _classify(sighting, doors[sighting.key])
             if isinstance(result, Candidate):
@@ -78,9 +79,13 @@ class Scanner:
         yield from (refusal for key, refusal in refused.items() if key not in self._refused)
         self._refused = refused
         self._forget_gone({sighting.key for sighting in seen})
-        ended = time.monotonic()
-        self._next_scan = ended + self.watcher.interval
-        self._not_before = ended + (ended - started) * (1 / _SCAN_SHARE - 1)
+        self._next_scan = looked + self.watcher.interval
+        self._not_before = max(self._not_before, looked + (looked - started) * (1 / _SCAN_SHARE - 1))
+
+    def postpone(self, seconds: float) -> None:
+        """Do not look again for so long: what was complete could not be taken."""
+        self._not_before = time.monotonic() + seconds
+        self._dirty = True
 
     @property
     def idle(self) -> bool:

@@ -97,7 +97,10 @@ class Service:
         if listen is None or self._once:
             return
         health = Health(self._config, self._spools, self._config.paths.models)
-        port = web.Port(web.application(lambda: self._view, health, self._metrics), str(listen))
+        tokens = frozenset(user.token_sha256 for user in self._config.users.values() if user.token_sha256)
+        loopback = web.is_loopback(str(listen))
+        app = web.application(lambda: self._view, health, self._metrics, loopback=loopback, tokens=tokens)
+        port = web.Port(app, str(listen))
         port.start()
         stack.callback(port.stop)
         logs.get().info("http_listening", address=port.address)

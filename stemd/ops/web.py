@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
+import ipaddress
 import socket
 import threading
 import time
@@ -10,9 +13,12 @@ from collections.abc import Callable
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stemd.core.errors import StemdError
 from stemd.ops.health import Health
@@ -23,8 +29,32 @@ from stemd.ops.view import DaemonView
 STALL_SECONDS = 60.0
 
 
-def application(view: Callable[[], DaemonView], health: Health, metrics: Metrics) -> Starlette:
-    """The ASGI application; ``view`` returns the daemon's latest picture of itself."""
+class TokenGuard:
+    """Lets only requests through that bear a user's token; compares SHA-256 digests in constant time."""
+
+    def __init__(self, app: ASGIApp, tokens: frozenset[str]) -> None:
+        self._app, self._tokens = app, tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not self._known(Headers(scope=scope).get("authorization", "")):
+            refused = PlainTextResponse("a user's bearer token is needed\n", 401, {"WWW-Authenticate": "Bearer"})
+            await refused(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    def _known(self, header: str) -> bool:
+        scheme, _, token = header.partition(" ")
+        digest = hashlib.sha256(token.strip().encode()).hexdigest()
+        return scheme.lower() == "bearer" and any(hmac.compare_digest(digest, known) for known in self._tokens)
+
+
+def application(
+    view: Callable[[], DaemonView], health: Health, metrics: Metrics, *, loopback: bool, tokens: frozenset[str]
+) -> Starlette:
+    """The ASGI application; ``view`` returns the daemon's latest picture of itself.
+
+    Where the port is not on a ``loopback`` address, every request needs one of ``tokens`` (their SHA-256, hex).
+    """
 
     def livez(_: Request) -> Response:
         alive = time.monotonic() - view().loop_at < STALL_SECONDS
@@ -44,13 +74,15 @@ def application(view: Callable[[], DaemonView], health: Health, metrics: Metrics
     def exposition(_: Request) -> Response:
         return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    guard = [] if loopback else [Middleware(TokenGuard, tokens=tokens)]
     return Starlette(
+        middleware=guard,
         routes=[
             Route("/livez", livez),
             Route("/readyz", readyz),
             Route("/health", healthz),
             Route("/metrics", exposition),
-        ]
+        ],
     )
 
 
@@ -78,6 +110,15 @@ class Port:
 
     def _serve(self) -> None:
         asyncio.run(self._server.serve(sockets=[self._socket]))
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether ``HOST:PORT`` can be reached from this machine only."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _bind(listen: str) -> socket.socket:

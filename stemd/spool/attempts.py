@@ -42,6 +42,7 @@ def count(lines: Iterable[bytes]) -> Count:
     attempts = interruptions = starts = 0
     records: list[dict[str, Any]] = []
     open_start: dict[str, Any] | None = None
+    last_start: dict[str, Any] = {}
     for line in lines:
         try:
             record = json.loads(line)
@@ -51,12 +52,12 @@ def count(lines: Iterable[bytes]) -> Count:
             case "start":
                 interruptions += open_start is not None
                 starts += 1
-                open_start = record
+                open_start = last_start = record
             case "end":
                 attempts += record["how"] == "attempt"
                 interruptions += record["how"] == "interruption"
-                if record["how"] == "attempt" and open_start is not None:
-                    records.append({**open_start, **record, "event": "attempt"})
+                if record["how"] == "attempt":
+                    records.append({**last_start, **record, "event": "attempt"})
                 open_start = None
             case "checkpoint":
                 interruptions = 0

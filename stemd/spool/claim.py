@@ -12,6 +12,7 @@ import shutil
 import stat
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,10 @@ def claim(spool: Spool, candidate: Candidate, job_id: JobId) -> WorkDir | None:
     except FileNotFoundError:
         durable.remove_tree(work.path)
         return None
+    except StemdError:
+        with suppress(StemdError):  # a husk that cannot be removed now is removed at the next start
+            durable.remove_tree(work.path)
+        raise
     step("C2")
     durable.fsync(work.src)
     durable.fsync(candidate.door.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import signal
@@ -21,6 +22,8 @@ from stemd.core.errors import StemdError
 NOBODY = 65534
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changing the user or mounting needs root")
+
+_PR_SET_DUMPABLE = 4
 
 #: Imported on first use by what runs in a child, which may not be allowed to read Python's own folder any more.
 _LATE_IMPORTS = ("encodings.utf_8_sig", "encodings.idna", "html", "asyncio", "stemd.core.config.loading")
@@ -58,6 +61,8 @@ def _answer(function: Callable[[], Any], uid: int | None) -> tuple[str, Any]:
             os.setgroups([])
             os.setgid(uid)
             os.setuid(uid)
+            # a process that changed its user may not look at its own /proc, one that was started as this user may
+            ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1)
         return "ok", function()
     except StemdError as error:
         return "stemd", error.to_dict()

@@ -53,7 +53,9 @@ def installed() -> bool:
 
 def probe(path: Path) -> Probe | None:
     """Recognise the first audio stream of ``path``, or return ``None`` where ffmpeg finds none."""
-    what = "stream=codec_name,sample_rate,channels,start_time,duration:format=format_name,duration:format_tags:stream_tags"
+    what = (
+        "stream=codec_name,sample_rate,channels,start_time,duration:format=format_name,duration:format_tags:stream_tags"
+    )
     done = subprocess.run(
         ["ffprobe", "-v", "error", *_GUARD, "-select_streams", "a:0", "-show_entries", what, "-of", "json", _url(path)],
         stdin=subprocess.DEVNULL,
