@@ -34,7 +34,6 @@ _LOW_WATCHES = 8192
 _PACKAGES = (
     ("numpy", "numpy", True),
     ("soundfile", "soundfile", True),
-    ("soxr", "soxr", True),
     ("demucs", "demucs", False),
     ("torch", "torch", False),
 )

@@ -204,6 +204,7 @@ def _environment(environ: Mapping[str, str], threads: int) -> dict[str, str]:
         **passed,
         **counts,
         "GLIBC_TUNABLES": _MALLOC,
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads fight each other for a busy machine's cores
         "HF_HUB_OFFLINE": "1",
         "PYTHONUNBUFFERED": "1",
     }

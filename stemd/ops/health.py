@@ -17,7 +17,7 @@ from stemd.engines import base, models
 from stemd.ops.view import DaemonView
 from stemd.spool.layout import Spool
 
-_PACKAGES = ("torch", "demucs", "numpy", "soundfile", "soxr", "watchdog", "psutil")
+_PACKAGES = ("torch", "demucs", "numpy", "soundfile", "watchdog", "psutil")
 
 
 def package_version(name: str) -> str | None:

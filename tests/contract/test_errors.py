@@ -6,6 +6,7 @@ A code nobody can provoke is either dead or untested; both end here.
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,7 +52,9 @@ def test_an_error_survives_json(code):
 
 def test_an_unknown_code_is_our_bug_and_keeps_its_message():
     assert StemdError.from_dict({"code": "STEMD-Z999", "message": "from a newer worker"}).code == "STEMD-X001"
-    assert "from a newer worker" in StemdError.from_dict({"code": "STEMD-Z999", "message": "from a newer worker"}).message
+    assert (
+        "from a newer worker" in StemdError.from_dict({"code": "STEMD-Z999", "message": "from a newer worker"}).message
+    )
 
 
 def test_the_source_raises_every_code_and_no_other():
@@ -65,22 +68,24 @@ def test_every_code_has_a_provocation():
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """The one daemon, started by the first provocation that needs it."""
-    home = tmp_path_factory.mktemp("daemon")
-    daemon = Daemon(home, retry={"tries": 2, "base": "100ms", "cap": "100ms"})
-    yield daemon
-    daemon.__exit__()
+def shared() -> Iterator[Daemon]:
+    """The one daemon, in a folder that other users can reach, started by the first provocation that needs it."""
+    with tempfile.TemporaryDirectory(prefix="stemd-test-") as name:
+        home = Path(name)
+        home.chmod(0o755)
+        daemon = Daemon(home, retry={"tries": 2, "base": "100ms", "cap": "100ms"})
+        yield daemon
+        daemon.__exit__()
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: Daemon) -> Bench:
+def bench(tmp_path: Path, public_path: Path, monkeypatch: pytest.MonkeyPatch, shared: Daemon) -> Bench:
     def running() -> Daemon:
         if shared.process is None:
             shared.start()
         return shared
 
-    return Bench(tmp_path, monkeypatch, running)
+    return Bench(tmp_path, public_path, monkeypatch, running)
 
 
 _CASES = [pytest.param(code, marks=[pytest.mark.slow] if code in _SLOW else []) for code in TABLE]

@@ -70,7 +70,7 @@ def test_another_users_drop_is_taken_and_its_result_is_shared(daemon, tmp_path):
         assert path.stat().st_gid == GROUP, path
     assert stat.S_IMODE((folder / "vocals.flac").stat().st_mode) == 0o640
     assert (folder / "source" / "hers.wav").stat().st_uid == ANA
-    as_ana(lambda: (folder / "vocals.flac").read_bytes())
+    as_ana((folder / "vocals.flac").read_bytes)
     as_ana(lambda: shutil.rmtree(folder / "source"))
 
 

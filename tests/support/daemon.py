@@ -153,9 +153,15 @@ class Daemon:
         states = self.states().values()
         return next((s for s in states if s["state"] == "running" and s["stage"] == "separate"), None)
 
+    def in_state(self, state: str) -> dict[str, Any] | None:
+        """The status of a job in this state."""
+        return next((status for status in self.states().values() if status["state"] == state), None)
+
     def worker(self) -> psutil.Process:
         assert self.process is not None
-        return psutil.Process(self.process.pid).children()[0]
+        daemon = psutil.Process(self.process.pid)
+        workers: list[psutil.Process] = eventually(daemon.children, 30, "there is a worker")
+        return workers[0]
 
     def drop(self, source: Path, name: str | None = None) -> Path:
         """Put a recording in by one rename, as ``mv`` does."""

@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import subprocess
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,12 +71,13 @@ def _answer(function: Callable[[], Any], uid: int | None) -> tuple[str, Any]:
         return "raised", traceback.format_exc()
 
 
-def reachable(path: Path) -> Path:
-    """Let every user pass through the folders above ``path`` (pytest makes them private)."""
-    for folder in path.parents:
-        if folder.stat().st_uid == os.geteuid() and not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    return path
+@pytest.fixture
+def public_path() -> Iterator[Path]:
+    """A temporary folder that every user can reach; pytest's own are private, and each start of pytest keeps them so."""
+    with tempfile.TemporaryDirectory(prefix="stemd-test-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path
 
 
 @contextmanager

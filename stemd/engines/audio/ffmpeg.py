@@ -31,6 +31,8 @@ _FORMATS = (
 _GUARD = ("-protocol_whitelist", "file,pipe", "-format_whitelist", _FORMATS)
 #: Formats whose length is guessed from the bit rate, so that it promises nothing.
 _GUESSED = frozenset({"aac", "ac3", "eac3", "mp3", "amr", "dts", "loas", "truehd"})
+#: The coarsest unit of time, in seconds, that a movie header commonly has (1/600).
+_MOVIE_UNIT = 1 / 600
 _TAGS = {
     "title": "TITLE",
     "artist": "ARTIST",
@@ -56,13 +58,7 @@ def probe(path: Path) -> Probe | None:
     what = (
         "stream=codec_name,sample_rate,channels,start_time,duration:format=format_name,duration:format_tags:stream_tags"
     )
-    done = subprocess.run(
-        ["ffprobe", "-v", "error", *_GUARD, "-select_streams", "a:0", "-show_entries", what, "-of", "json", _url(path)],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    answer: dict[str, Any] = json.loads(done.stdout.decode("utf-8", "replace") or "{}")
+    answer = _asked(path, what)
     streams = answer.get("streams") or []
     rate = int(streams[0].get("sample_rate") or 0) if streams else 0
     if not rate:
@@ -73,17 +69,45 @@ def probe(path: Path) -> Probe | None:
     if name == "mov":  # the encoder's delay, which ffmpeg drops, is time before the start
         seconds -= max(0.0, float(stream.get("start_time") or 0))
     guessed = name in _GUESSED or not seconds
+    declared = _frames_of_mov(path, rate, seconds) if name == "mov" and seconds else round(seconds * rate)
     warning = f"{name} without a header that states its length: what decodes is used"
     return Probe(
         rate=rate,
         channels=int(stream["channels"]),
         format=f"{name}/{stream.get('codec_name', '')}",
-        declared=None if guessed else round(seconds * rate),
+        declared=None if guessed else declared,
         tolerance=2048 if name == "mov" else rate // 4,
-        expected=round(seconds * rate) or None,
+        expected=declared or None,
+        padded=name == "mov",
         tags=_tags({**container.get("tags", {}), **stream.get("tags", {})}),
         warnings=(warning,) if name in _GUESSED else (),
     )
+
+
+def _frames_of_mov(path: Path, rate: int, seconds: float) -> int:
+    """The frames of an MP4 track without the encoder's delay and padding.
+
+    The edit list tells its length only in units of the movie (often milliseconds); the media's own length is exact,
+    and the first packet says how much of it is delay. Where the two do not agree the track was cut by its edit list.
+    """
+    media = _asked(path, "stream=duration_ts,time_base", "-ignore_editlist", "1").get("streams") or [{}]
+    first = _asked(path, "packet_side_data=skip_samples", "-read_intervals", "%+#1").get("packets") or [{}]
+    skipped = sum(int(each.get("skip_samples", 0)) for each in first[0].get("side_data_list", []))
+    frames = round(seconds * rate)
+    if media[0].get("time_base") != f"1/{rate}" or "duration_ts" not in media[0]:
+        return frames
+    exact = int(media[0]["duration_ts"]) - skipped
+    return exact if abs(exact - frames) <= rate * _MOVIE_UNIT else frames
+
+
+def _asked(path: Path, entries: str, *options: str) -> dict[str, Any]:
+    """ffprobe's answer about the first audio stream; empty where it has none."""
+    command = ["ffprobe", "-v", "error", *_GUARD, *options, "-select_streams", "a:0", "-show_entries", entries]
+    done = subprocess.run(
+        [*command, "-of", "json", _url(path)], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    answer: dict[str, Any] = json.loads(done.stdout.decode("utf-8", "replace") or "{}")
+    return answer
 
 
 def _tags(found: dict[str, str]) -> dict[str, str]:
@@ -104,7 +128,11 @@ def blocks(path: Path, probe: Probe) -> Generator[Frames]:
         StemdError: STEMD-A001, ffmpeg failed before the first frame.
     """
     decoded = _decoded(path, probe.rate, probe.channels)
-    return decoded if probe.declared is None else _without_padding(decoded, probe.declared, probe.tolerance)
+    return (
+        decoded
+        if probe.declared is None or not probe.padded
+        else _without_padding(decoded, probe.declared, probe.tolerance)
+    )
 
 
 def _without_padding(blocks: Generator[Frames], declared: int, most: int) -> Generator[Frames]:

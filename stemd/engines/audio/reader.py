@@ -15,7 +15,8 @@ class Probe:
 
     ``declared`` is the number of frames the container promises (``None``: it promises nothing binding) and
     ``tolerance`` how many may lack before the file counts as cut short. ``expected`` is a guess for progress only.
-    ``wav_order`` tells whether six channels come as L R C LFE Ls Rs.
+    ``padded`` tells whether what decodes beyond ``declared`` is an encoder's padding, ``wav_order`` whether six
+    channels come as L R C LFE Ls Rs.
     """
 
     rate: int
@@ -24,6 +25,7 @@ class Probe:
     declared: int | None = None
     tolerance: int = 0
     expected: int | None = None
+    padded: bool = False
     wav_order: bool = True
     tags: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

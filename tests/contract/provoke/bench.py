@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from stemd.cli.main import main
 from stemd.core.config import Config, load
 from stemd.core.errors import StemdError
 from stemd.core.job import JobId, new_job_id
+from stemd.spool import sidecar
 from stemd.spool.layout import Spool
 from tests.support.audio import write_wav
 from tests.support.daemon import Daemon, eventually
@@ -66,9 +66,11 @@ def provokes(code: str) -> Callable[[Callable[[Bench], Seen | None]], Callable[[
 
 @dataclass
 class Bench:
-    """``home`` is this provocation's own folder; ``shared`` is the daemon, started when first asked for."""
+    """``home`` is this provocation's own folder, ``public`` one that other users can reach too; ``shared`` is the daemon,
+    started when first asked for."""
 
     home: Path
+    public: Path
     patch: pytest.MonkeyPatch
     shared: Callable[[], Daemon]
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
@@ -107,7 +109,7 @@ class Bench:
         folder.mkdir()
         (folder / source.name).write_bytes(source.read_bytes())
         (folder / "job.yaml").write_text(yaml.safe_dump({"input": source.name, "job_uuid": wanted, **(job or {})}))
-        os.rename(folder, daemon.spool.inbox / f"{self.home.name}-{wanted[-8:]}")
+        folder.rename(daemon.spool.inbox / f"{self.home.name}-{wanted[-8:]}")
         return wanted
 
     def failed(self, source: Path, job: Mapping[str, Any] | None = None) -> Seen:
@@ -119,12 +121,16 @@ class Bench:
         found = list(self.shared().spool.orphan.glob(f"*/{title}.*/error.json"))
         return json.loads(found[0].read_text()) if found else None
 
+    def status(self, job_id: JobId) -> dict[str, Any]:
+        """The status of a job of the shared daemon; empty while there is none."""
+        return sidecar.read_status(self.shared().spool.status_file(job_id)) or {}
+
     def held_up(self, job_id: JobId, code: str) -> Seen:
         """The reason in a job's status once it is ``code``; the job is cancelled then."""
         daemon = self.shared()
 
         def reason() -> Any:
-            found = daemon.states().get(job_id, {}).get("reason")
+            found = self.status(job_id).get("reason")
             return found if found and found["code"] == code else None
 
         try:

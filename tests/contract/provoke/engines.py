@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import psutil
+
 from stemd.engines import base, models
 from stemd.spool import attempts, durable, probes
 from tests.contract.provoke.bench import Bench, Seen, provokes
@@ -44,9 +45,8 @@ def an_option_out_of_range(bench: Bench) -> Seen:
 
 def _worker(bench: Bench, job_id: str, *stages: str) -> psutil.Process:
     """The worker of a job, once the job is in one of ``stages``."""
-    daemon = bench.shared()
-    eventually(lambda: daemon.states().get(job_id, {}).get("stage") in stages, 60, f"it is at {' or '.join(stages)}")
-    return daemon.worker()
+    eventually(lambda: bench.status(job_id).get("stage") in stages, 60, f"it is at {' or '.join(stages)}")
+    return bench.shared().worker()
 
 
 @provokes("STEMD-E005")

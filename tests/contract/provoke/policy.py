@@ -10,7 +10,7 @@ from stemd.core.config import load
 from stemd.daemon import control
 from tests.contract.provoke.bench import Bench, Seen, provokes
 from tests.support.daemon import eventually
-from tests.support.system import NOBODY, in_child, reachable
+from tests.support.system import NOBODY, in_child
 
 
 @provokes("STEMD-P001")
@@ -22,9 +22,9 @@ def a_job_in_somebody_elses_name(bench: Bench) -> Seen:
 def a_job_that_was_cancelled(bench: Bench) -> Seen:
     job = bench.drop(bench.song(), {"model": "htdemucs"})
     daemon = bench.shared()
-    eventually(lambda: daemon.states().get(job, {}).get("state") == "deferred", 30, "it waits")
+    eventually(lambda: bench.status(job).get("state") == "deferred", 30, "it waits")
     assert bench.invoke("cancel", "-c", daemon.config, job).exit_code == 0
-    return Seen.of(daemon.states()[job]["reason"])
+    return Seen.of(bench.status(job)["reason"])
 
 
 @provokes("STEMD-P003")
@@ -37,7 +37,6 @@ def a_stranger_at_the_control_socket(bench: Bench) -> None:
     # as if the stranger were in the service's group
     socket.parent.chmod(0o755)
     socket.chmod(0o666)
-    reachable(socket)
     in_child(lambda: control.request(config, {"op": "drain"}), uid=NOBODY)
 
 

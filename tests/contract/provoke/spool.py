@@ -21,7 +21,8 @@ from stemd.spool.layout import Spool
 from tests.contract.provoke.bench import Bench, Seen, provokes
 from tests.support.audio import tones
 from tests.support.daemon import eventually
-from tests.support.system import NOBODY, in_child, mounted, reachable
+from tests.support.spools import make_spool
+from tests.support.system import NOBODY, in_child, mounted
 
 _PATH_MAX = 4096
 
@@ -62,8 +63,7 @@ def an_area_on_another_mount(bench: Bench) -> Seen:
 
 @provokes("STEMD-S003")
 def a_spool_of_somebody_else(bench: Bench) -> None:
-    spool = bench.spool()
-    reachable(spool.root)
+    spool = make_spool(bench.public / "spool")
     if os.geteuid() == 0:
         in_child(lambda: probes.check(spool), uid=NOBODY)
     spool.inbox.chmod(0o500)
@@ -96,11 +96,10 @@ def a_root_that_is_not_mounted(bench: Bench) -> Seen:
 
 @provokes("STEMD-S006")
 def a_file_only_its_owner_may_read(bench: Bench) -> None:
-    spool = bench.spool()
+    spool = make_spool(bench.public / "spool")
     path = spool.inbox / "song.wav"
     path.write_bytes(b"recording")
     path.chmod(0o000)
-    reachable(path)
 
     def look() -> None:
         (entry,) = intake.entries(Door(None, spool.inbox), ())
@@ -139,7 +138,7 @@ def a_job_with_a_misspelt_key(bench: Bench) -> Seen:
 def a_job_uuid_of_another_recording(bench: Bench) -> Seen:
     first = bench.drop(bench.song(), {"model": "htdemucs"})
     daemon = bench.shared()
-    eventually(lambda: daemon.states().get(first, {}).get("source_sha256"), 30, "the first is known")
+    eventually(lambda: bench.status(first).get("source_sha256"), 30, "the first is known")
     try:
         return bench.failed(bench.song("other.wav", 0.4), {"job_uuid": first})
     finally:

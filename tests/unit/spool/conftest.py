@@ -14,6 +14,9 @@ from stemd.core.job import Job, JobId, new_job_id
 from stemd.spool import claim, deliver, durable, intake, sidecar
 from stemd.spool.intake import Candidate, Door, Kind
 from stemd.spool.layout import Spool, WorkDir
+from tests.support.system import public_path
+
+__all__ = ["public_path"]
 
 SOURCE = b"a recording, as far as the spool is concerned" * 20
 

@@ -9,8 +9,8 @@ from stemd.core.errors import StemdError
 from stemd.core.job import new_job_id
 from stemd.spool import claim, deliver, durable, sidecar, steps
 from stemd.spool.claim import AcknowledgedError
-from tests.support.system import fill, in_child, needs_root, tiny_disk
 from tests.support.spools import make_spool
+from tests.support.system import fill, in_child, needs_root, tiny_disk
 from tests.unit.spool.conftest import SOURCE, Way
 
 UUID = "0192f0c1-0000-7000-8000-000000000001"
@@ -71,6 +71,25 @@ def test_where_it_came_from_is_written_before_the_rename(way, spool, at):
     assert src == []
     assert (origin["name"], origin["kind"], origin["inbox"]) == ("song.wav", "file", None)
     assert origin["identity"][1] == len(SOURCE)
+
+
+def test_a_pipe_in_a_staged_job_does_not_keep_the_daemon_waiting(way):
+    folder = way.drop_staged()
+    os.mkfifo(folder / "pipe")
+    assert in_child(lambda: way.claim(folder).job_id, seconds=10)
+
+
+def test_a_source_is_never_removed_with_a_husk(way, spool, at):
+    """A network file system may answer "no such file" to a rename that it has carried out."""
+    path = way.drop()
+
+    def already_done():
+        (work,) = spool.jobs()
+        path.rename(work.src / path.name)
+
+    at("C1", already_done)
+    claim.claim(spool, way.candidate(path), new_job_id())
+    assert [found.read_bytes() for found in spool.work.glob("*/src/*")] == [SOURCE]
 
 
 def test_a_name_that_is_no_text_survives(way):

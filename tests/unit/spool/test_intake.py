@@ -8,7 +8,7 @@ import pytest
 from stemd.spool import intake
 from stemd.spool.intake import Candidate, Door, Kind, Refusal
 from stemd.spool.settle import Arrival, Sighting
-from tests.support.system import NOBODY, in_child, needs_root, reachable
+from tests.support.system import NOBODY, in_child, needs_root
 
 
 def look(folder, name="song.wav", arrivals=None):
@@ -77,24 +77,22 @@ def test_other_suffixes_are_refused_and_named(tmp_path):
 
 
 @needs_root
-def test_what_the_service_may_not_read_is_refused_until_it_may(tmp_path):
-    path = reachable(tmp_path / "song.wav")
+def test_what_the_service_may_not_read_is_refused_until_it_may(public_path):
+    path = public_path / "song.wav"
     path.write_bytes(b"recording")
-    tmp_path.chmod(0o755)
     path.chmod(0o600)
-    assert in_child(lambda: code(look(tmp_path)), uid=NOBODY) == "STEMD-S006"
+    assert in_child(lambda: code(look(public_path)), uid=NOBODY) == "STEMD-S006"
     path.chmod(0o604)
-    assert in_child(lambda: isinstance(look(tmp_path), Sighting), uid=NOBODY)
+    assert in_child(lambda: isinstance(look(public_path), Sighting), uid=NOBODY)
 
 
 @needs_root
 @pytest.mark.parametrize("mode", [0o700, 0o755, 0o733])
-def test_a_folder_must_be_readable_and_be_emptied_by_the_service(tmp_path, mode):
-    folder = reachable(tmp_path / "album")
+def test_a_folder_must_be_readable_and_be_emptied_by_the_service(public_path, mode):
+    folder = public_path / "album"
     folder.mkdir()
-    tmp_path.chmod(0o755)
     folder.chmod(mode)
-    assert in_child(lambda: code(look(tmp_path, "album")), uid=NOBODY) == "STEMD-S006"
+    assert in_child(lambda: code(look(public_path, "album")), uid=NOBODY) == "STEMD-S006"
 
 
 def test_a_sidecar_that_arrives_or_changes_starts_the_settling_anew(tmp_path):
@@ -169,10 +167,9 @@ def test_a_door_does_not_show_the_doors_in_it(tmp_path, spool):
 
 
 @needs_root
-def test_a_door_that_may_not_be_entered_stops_nobody_else(tmp_path):
-    closed = reachable(tmp_path / "ana")
+def test_a_door_that_may_not_be_entered_stops_nobody_else(public_path):
+    closed = public_path / "ana"
     closed.mkdir(mode=0o700)
-    tmp_path.chmod(0o755)
     assert in_child(lambda: list(intake.entries(Door("ana", closed), ())), uid=NOBODY) == []
 
 

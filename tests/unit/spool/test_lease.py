@@ -10,7 +10,7 @@ import pytest
 
 from stemd.spool import lease
 from stemd.spool.settle import Writers
-from tests.support.system import NOBODY, in_child, needs_root, reachable
+from tests.support.system import NOBODY, in_child, needs_root
 
 #: Opens a file for writing, says so, and closes it when told to.
 _WRITER = "import sys; file = open(sys.argv[1], 'ab'); print('open', flush=True); sys.stdin.readline()"
@@ -44,8 +44,8 @@ def writer():
 
 
 @pytest.fixture
-def song(tmp_path):
-    path = tmp_path / "song.wav"
+def song(public_path):
+    path = public_path / "song.wav"
     path.write_bytes(b"recording")
     return path
 
@@ -134,21 +134,19 @@ def test_a_link_and_a_pipe_cannot_be_probed_and_do_not_block(tmp_path, song):
 
 @needs_root
 def test_a_file_of_somebody_else_cannot_be_probed(song):
-    reachable(song)
     song.chmod(0o644)
     assert in_child(lambda: lease.writers(song).value, uid=NOBODY) == "unknown"
 
 
 @needs_root
-def test_unknown_wins_over_none_in_a_tree(tmp_path):
-    folder = tmp_path / "album"
+def test_unknown_wins_over_none_in_a_tree(public_path):
+    folder = public_path / "album"
     folder.mkdir()
     (folder / "theirs.wav").write_bytes(b"x")
     (folder / "ours.wav").write_bytes(b"x")
     os.chown(folder / "ours.wav", NOBODY, NOBODY)
     (folder / "theirs.wav").chmod(0o644)
     folder.chmod(0o755)
-    reachable(folder)
     assert in_child(lambda: lease.writers(folder).value, uid=NOBODY) == "unknown"
 
 

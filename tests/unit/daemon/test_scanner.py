@@ -1,0 +1,119 @@
+"""One spool's inboxes, looked at for real: what is yielded when, what is refused, and what is said about the rest."""
+
+import os
+import time
+
+import pytest
+
+from stemd.core.config import load
+from stemd.core.errors import StemdError
+from stemd.daemon.scanner import Scanner, door_names
+from stemd.spool import probes
+from stemd.spool.intake import Candidate, Refusal
+
+
+@pytest.fixture
+def scanner(spool):
+    flags = {"spool": str(spool.root), "users.ana": {}, "defaults.settle": "100ms", "defaults.settle_unprobed": "200ms"}
+    config = load(None, flags, {}).config
+    probes.prepare(spool, door_names(config))
+    scanner = Scanner(spool, config, lambda: None)
+    yield scanner
+    scanner.stop()
+
+
+def scan(scanner, seconds=0.0):
+    """Scan until ``seconds`` are over; everything that was yielded."""
+    found = list(scanner.scan())
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+        found += scanner.scan()
+    return found
+
+
+def test_a_copied_file_is_yielded_once_it_has_settled(scanner, spool):
+    path = spool.inbox / "song.wav"
+    path.write_bytes(b"recording")
+    assert scan(scanner) == []
+    assert "settling" in scanner.why(path)
+    assert not scanner.idle
+    time.sleep(0.15)
+    (found,) = scanner.scan()
+    assert isinstance(found, Candidate)
+    assert (found.path, found.door.name) == (path, None)
+
+
+def test_a_file_moved_in_is_yielded_at_once(scanner, spool, tmp_path):
+    path = tmp_path / "song.wav"
+    path.write_bytes(b"recording")
+    path.rename(spool.inbox / "ana" / "song.wav")
+    deadline = time.monotonic() + 5
+    while not scanner.watcher.arrivals() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (found,) = scanner.scan()
+    assert (found.path, found.door.name) == (spool.inbox / "ana" / "song.wav", "ana")
+
+
+def test_an_open_file_is_not_yielded(scanner, spool):
+    with (spool.inbox / "song.wav").open("wb") as file:
+        file.write(b"half")
+        file.flush()
+        assert scan(scanner, 0.4) == []
+        assert scanner.why(spool.inbox / "song.wav") == "still open for writing"
+    assert [found.path.name for found in scan(scanner, 1.5)][:1] == ["song.wav"]
+
+
+def test_a_refusal_is_told_once_and_remembered(scanner, spool):
+    path = spool.inbox / "link.wav"
+    path.symlink_to("/etc/passwd")
+    (found,) = scan(scanner)
+    assert isinstance(found, Refusal)
+    assert scan(scanner) == []
+    with pytest.raises(StemdError) as caught:
+        scanner.why(path)
+    assert caught.value.code == "STEMD-S007"
+    assert scanner.counts == {"settling": 0, "refused": 1}
+    assert scanner.idle
+    path.unlink()
+    scan(scanner)
+    assert scanner.counts["refused"] == 0
+
+
+def test_every_entry_has_an_explanation(scanner, spool):
+    (spool.inbox / "song.wav.part").write_bytes(b"x")
+    (spool.inbox / "song.wav.job.yaml").write_text("stems: 2\n")
+    for name, code in {"song.wav.part": "STEMD-S009", "absent.wav": "STEMD-S018"}.items():
+        with pytest.raises(StemdError) as caught:
+            scanner.why(spool.inbox / name)
+        assert caught.value.code == code
+    assert "recording it belongs to" in scanner.why(spool.inbox / "song.wav.job.yaml")
+    with pytest.raises(StemdError) as caught:
+        scanner.why(spool.outbox / "song.wav")
+    assert caught.value.code == "STEMD-S018"
+
+
+def test_what_disappears_while_it_settles_is_forgotten(scanner, spool):
+    path = spool.inbox / "song.wav"
+    path.write_bytes(b"recording")
+    scan(scanner)
+    path.unlink()
+    scan(scanner)
+    assert scanner.idle
+    assert scanner.watcher.arrivals() == {}
+
+
+def test_names_that_are_no_text_are_yielded_like_any_other(scanner, spool):
+    name = os.fsdecode(b"\xff\n.wav")
+    (spool.inbox / name).write_bytes(b"recording")
+    assert [found.path.name for found in scan(scanner, 0.3)][:1] == [name]
+
+
+def test_looking_takes_a_bounded_share_of_the_time(scanner, spool):
+    for number in range(300):
+        (spool.inbox / f"{number}.wav").write_bytes(b"x")
+    started = time.monotonic()
+    list(scanner.scan())
+    took = time.monotonic() - started
+    scanner._moved()
+    assert scanner.due() >= started + took, "the next look is not due while the last is hardly over"

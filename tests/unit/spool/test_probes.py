@@ -1,0 +1,150 @@
+"""Start-up checks on real folders, mounts and locks."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from stemd.core.errors import StemdError
+from stemd.spool import probes
+from stemd.spool.layout import AREAS, Spool
+from tests.support.spools import make_spool
+from tests.support.system import NOBODY, fill, in_child, mounted, needs_root, tiny_disk
+
+_HOLDER = """
+import sys
+from pathlib import Path
+from stemd.spool import probes
+from stemd.spool.layout import Spool
+probes.take_lock(Spool(Path(sys.argv[1])))
+print("owned", flush=True)
+sys.stdin.readline()
+"""
+
+
+def code(function, *args):
+    with pytest.raises(StemdError) as caught:
+        function(*args)
+    return caught.value.code
+
+
+def everything(spool):
+    return sorted(str(path.relative_to(spool.root)) for path in spool.root.rglob("*"))
+
+
+def test_the_areas_are_made_and_only_the_service_enters_work(tmp_path):
+    spool = Spool(tmp_path)
+    probes.prepare(spool, ("ana",))
+    assert everything(spool) == sorted([*AREAS, "inbox/ana"])
+    assert spool.work.stat().st_mode & 0o777 == 0o700
+    (spool.inbox / "song.wav").write_bytes(b"x")
+    probes.prepare(spool, ("ana",))
+    assert (spool.inbox / "song.wav").read_bytes() == b"x"
+
+
+def test_a_new_door_lets_in_who_the_inbox_lets_in(tmp_path):
+    spool = make_spool(tmp_path)
+    spool.inbox.chmod(0o2775)
+    probes.prepare(spool, ("ana",))
+    assert (spool.inbox / "ana").stat().st_mode & 0o7777 == 0o2775
+
+
+def test_the_root_itself_is_never_made(tmp_path):
+    assert code(probes.prepare, Spool(tmp_path / "not mounted"), ()) == "STEMD-S005"
+    assert not (tmp_path / "not mounted").exists()
+
+
+def test_a_file_where_an_area_belongs(tmp_path):
+    (tmp_path / "outbox").write_text("x")
+    assert code(probes.prepare, Spool(tmp_path), ()) == "STEMD-S003"
+
+
+def test_a_good_spool_passes_and_keeps_no_trace(spool):
+    before = everything(spool)
+    probes.check(spool)
+    assert everything(spool) == before
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_what_an_aborted_check_left_is_cleared_away(spool, area):
+    (spool.root / area / ".stemd-probe").write_bytes(b"x")
+    (spool.root / area / ".stemd-probe.2").write_bytes(b"x")
+    (spool.root / area / ".stemd-probe.dir").mkdir()
+    probes.check(spool)
+    assert everything(spool) == sorted(AREAS)
+
+
+@needs_root
+@pytest.mark.parametrize("area", AREAS)
+def test_two_mounts_of_one_file_system_are_noticed(spool, tmp_path, area):
+    (tmp_path / "elsewhere").mkdir()
+    with mounted("--bind", tmp_path / "elsewhere", spool.root / area):
+        assert (spool.root / area).stat().st_dev == spool.root.stat().st_dev, "equal devices prove nothing"
+        assert code(probes.check, spool) == "STEMD-S002"
+
+
+@needs_root
+@pytest.mark.parametrize("area", AREAS)
+def test_a_folder_without_write_permission_is_noticed_as_the_services_user(public_path, area):
+    spool = make_spool(public_path / "spool")
+    for folder in (spool.root, *spool.root.iterdir()):
+        os.chown(folder, NOBODY, NOBODY)
+    assert in_child(lambda: probes.check(spool), uid=NOBODY) is None
+    (spool.root / area).chmod(0o500)
+    with pytest.raises(StemdError) as caught:
+        in_child(lambda: probes.check(spool), uid=NOBODY)
+    assert caught.value.code == "STEMD-S003"
+    assert area in caught.value.message
+
+
+@needs_root
+def test_a_read_only_mount_is_noticed(spool):
+    with mounted("--bind", "-o", "ro", spool.root, spool.root):
+        assert code(probes.check, spool) == "STEMD-S003"
+        assert code(probes.take_lock, spool) == "STEMD-S003"
+
+
+@needs_root
+def test_a_root_one_may_not_even_look_at(public_path):
+    root = public_path / "closed" / "spool"
+    root.mkdir(parents=True)
+    root.parent.chmod(0o700)
+    with pytest.raises(StemdError) as caught:
+        in_child(lambda: probes.prepare(Spool(root), ()), uid=NOBODY)
+    assert caught.value.code == "STEMD-S003"
+
+
+@needs_root
+def test_a_full_disk_is_called_full(tmp_path):
+    with tiny_disk(tmp_path / "disk", "64k") as disk:
+        spool = make_spool(disk / "spool")
+        fill(disk)
+        assert code(probes.check, spool) == "STEMD-R003"
+
+
+def test_one_owner_at_a_time(spool):
+    assert probes.owner(spool) is None
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, str(spool.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "owned\n"
+    try:
+        with pytest.raises(StemdError, match=str(process.pid)) as caught:
+            probes.take_lock(spool)
+        assert caught.value.code == "STEMD-S001"
+        assert probes.owner(spool) == process.pid
+    finally:
+        process.kill()
+        process.communicate()
+    assert probes.owner(spool) is None, "a killed owner owns nothing"
+    descriptor = probes.take_lock(spool)
+    assert probes.owner(spool) == os.getpid()
+    os.close(descriptor)
+
+
+def test_the_lock_is_no_link(spool, tmp_path):
+    (tmp_path / "elsewhere").write_text("keep")
+    spool.lock.symlink_to(tmp_path / "elsewhere")
+    assert code(probes.take_lock, spool) == "STEMD-S003"
+    assert (tmp_path / "elsewhere").read_text() == "keep"

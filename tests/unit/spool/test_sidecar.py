@@ -1,0 +1,109 @@
+"""The files that explain a result: complete, in JSON every program can read, and safe to show."""
+
+import json
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stemd import __version__
+from stemd.core.errors import StemdError
+from stemd.spool import sidecar
+from tests.unit.spool.conftest import measured
+
+#: CONTRACT §3.
+_MANIFEST = {
+    "schema_version", "job_uuid", "user_id", "state", "source", "engine", "model", "settings", "gain_db", "files",
+    "attempts", "chunks", "timings", "resources", "handoff", "compliance",
+}  # fmt: skip
+_TAGS = {
+    "job_uuid", "user_id", "stem", "engine", "engine_version", "model", "model_sha256", "settings", "source",
+    "created_at", "compliance",
+}  # fmt: skip
+FILE = {"name": "vocals.flac", "stem": "vocals", "sha256": "ab", "bytes": 3}
+
+
+def test_times_are_rfc_3339_in_utc():
+    assert sidecar.iso(0) == "1970-01-01T00:00:00.000Z"
+    assert sidecar.iso(1_700_000_000.5) == "2023-11-14T22:13:20.500Z"
+
+
+@given(st.floats(0, 2**33))
+def test_times_sort_as_text(seconds):
+    assert sidecar.iso(seconds) <= sidecar.iso(seconds + 1)
+
+
+def test_a_manifest_has_what_the_contract_promises(way):
+    way.configure(compliance__purpose="stem production", compliance__region="EU")
+    _, job = way.sealed()
+    document = sidecar.manifest(job, measured([FILE]))
+    assert document.keys() >= _MANIFEST
+    assert document["source"].keys() >= {"name", "sha256", "frames", "sample_rate", "channels", "format"}
+    assert document["source"]["sha256"] == job.source.sha256
+    assert document["compliance"].keys() >= {"retention_until", "erasable", "purpose", "region"}
+    assert (document["compliance"]["purpose"], document["compliance"]["region"]) == ("stem production", "EU")
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_retention_counts_from_the_claim(way):
+    way.configure(retention__outbox="1d")
+    _, job = way.sealed()
+    assert sidecar.compliance(job)["retention_until"] == sidecar.iso(job.claimed_at + 86_400)
+    way.configure(retention__outbox=None)
+    assert sidecar.compliance(job)["retention_until"] is not None, "a job keeps the term it was accepted with"
+
+
+def test_a_source_name_that_is_no_text_is_in_base64(way):
+    _, job = way.sealed(way.drop(os.fsdecode(b"\xff.wav")))
+    assert sidecar.manifest(job, measured([]))["source"]["name"] == {"base64": "/y53YXY="}
+
+
+def test_a_tag_sidecar_says_whose_stem_it_is(way):
+    _, job = way.sealed()
+    document = sidecar.manifest(job, measured([FILE]))
+    tags = sidecar.tags(document, FILE, {"TITLE": "Song"})
+    assert tags.keys() >= _TAGS
+    assert (tags["stem"], tags["tags"], tags["job_uuid"]) == ("vocals", {"TITLE": "Song"}, job.job_uuid)
+    assert tags["source"] == {"name": "song.wav", "sha256": job.source.sha256}
+
+
+def test_every_stem_is_stamped(way):
+    _, job = way.sealed()
+    assert sidecar.stamp(job, "nano") == {
+        "STEMD_JOB_UUID": job.job_uuid,
+        "STEMD_USER_ID": "everyone",
+        "STEMD_ENGINE": "demucs",
+        "STEMD_MODEL": "nano",
+    }
+
+
+def test_the_places_remedy_wins_over_the_tables():
+    error = StemdError("STEMD-M001", "htdemucs is not here", remedy="Run this.")
+    report = sidecar.error_report({"job_uuid": "u", "user_id": "ana", "source": {"name": "a.wav"}}, error, [], [])
+    assert (report["remedy"], report["retryable"], report["versions"]) == ("Run this.", True, {"stemd": __version__})
+    assert "Run this." in sidecar.error_text(report, "a.wav")
+
+
+@given(st.text())
+def test_no_name_breaks_the_text_for_people(name):
+    report = sidecar.error_report({"job_uuid": "u", "user_id": "a", "source": {}}, StemdError("STEMD-A001"), [], [])
+    first = sidecar.error_text(report, name).split("\n")[0]
+    assert first.endswith("could not be processed.")
+    assert first.isprintable()
+
+
+def test_a_status_is_replaced_whole_and_read_back(spool):
+    sidecar.write_status(spool, "u", {"state": "running", "progress": 0.5})
+    sidecar.write_status(spool, "u", {"state": "done", "progress": 1.0})
+    status = sidecar.read_status(spool.status_file("u"))
+    assert (status["job_uuid"], status["state"], status["schema_version"]) == ("u", "done", 1)
+    assert status["updated_at"].endswith("Z")
+    assert [path.name for path in spool.status.iterdir()] == ["u.json"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
+def test_a_torn_status_is_none(spool, content):
+    spool.status_file("u").write_bytes(content)
+    assert sidecar.read_status(spool.status_file("u")) is None
+    assert sidecar.read_status(spool.status_file("absent")) is None
