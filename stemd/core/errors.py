@@ -75,6 +75,9 @@ NEVER_RETRIED = frozenset(
     }
 )
 
+#: Classes that tell of the disk, not of the job: they may pass, and they must not end the daemon.
+DISK_TROUBLE = frozenset({ErrorClass.DISK_FULL, ErrorClass.IO_ERROR})
+
 
 @dataclass(frozen=True, slots=True)
 class ErrorSpec:

@@ -49,7 +49,7 @@ _S = JobState
 #: From each state, the states a job may go to next.
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     _S.WAITING: frozenset(
-        {_S.RUNNING, _S.DEFERRED, _S.HELD, _S.PUBLISHING, _S.DONE, _S.FAILED, _S.CANCELLED, _S.ERASED}
+        {_S.RUNNING, _S.DEFERRED, _S.HELD, _S.RETRY_WAIT, _S.PUBLISHING, _S.DONE, _S.FAILED, _S.CANCELLED, _S.ERASED}
     ),
     _S.DEFERRED: frozenset({_S.WAITING, _S.HELD, _S.FAILED, _S.CANCELLED, _S.ERASED}),
     _S.HELD: frozenset({_S.WAITING, _S.CANCELLED, _S.ERASED}),

@@ -6,11 +6,14 @@ import time
 from typing import Any
 
 from stemd.core.config import Config
-from stemd.core.errors import StemdError
+from stemd.core.errors import DISK_TROUBLE, StemdError
 from stemd.core.job import JobId, JobState, Outcome
 from stemd.daemon.live import Live
 from stemd.ops.metrics import Metrics
 from stemd.spool import deliver, durable
+
+#: How long a job rests that could not be put into orphan/ (seconds).
+_STALL = 30.0
 
 
 class Board:
@@ -54,9 +57,21 @@ class Board:
         """Into orphan/, with the reason."""
         outcome = Outcome.CANCELLED if error.code == "STEMD-P002" else Outcome.FAILED
         live.log("giving_up", code=error.code, message=error.message, remedy=error.remedy)
-        target = deliver.to_orphan(live.spool, live.work, error, live.user)
+        try:
+            target = deliver.to_orphan(live.spool, live.work, error, live.user)
+        except StemdError as trouble:
+            if trouble.error_class not in DISK_TROUBLE:
+                raise
+            self._stall(live, trouble)
+            return
         self.metrics.orphans.labels(error.error_class.value).inc()
         self._end(live, outcome, str(target), error)
+
+    def _stall(self, live: Live, trouble: StemdError) -> None:
+        """The disk does not even take the explanation: keep the job as it is and come back to it."""
+        live.not_before = time.time() + _STALL
+        live.enter(JobState.RETRY_WAIT, "the disk refuses", reason=trouble)
+        live.log("stalled", code=trouble.code, reason=trouble.message)
 
     def publish(self, live: Live) -> None:
         """Make a staged result visible.

@@ -12,8 +12,9 @@ import os
 import selectors
 import socket
 import struct
+import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,23 @@ class ControlServer:
     def _reply(self, connection: socket.socket) -> Mapping[str, Any]:
         try:
             _authorise(connection)
-            message = json.loads(_read_line(connection))
-            return {"ok": True, **self._answer(message)}
+            return {"ok": True, **self._answer(_parse(_read_line(connection)))}
         except StemdError as error:
             return {"ok": False, "error": error.to_dict()}
-        except ValueError:
-            return {"ok": False, "error": StemdError("STEMD-X001", "not a control message").to_dict()}
+        except Exception as error:
+            logs.get().error("control_crashed", trace="".join(traceback.format_exception(error)))
+            bug = StemdError("STEMD-X001", f"{type(error).__name__}: {error}")
+            return {"ok": False, "error": bug.to_dict()}
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        message = None
+    if not isinstance(message, dict):
+        raise StemdError("STEMD-X001", f"not a control message: {line[:80]!r}")
+    return message
 
 
 def _authorise(connection: socket.socket) -> None:
@@ -112,7 +124,8 @@ def request(config: Config, message: Mapping[str, Any]) -> dict[str, Any]:
         with _short(place) as path, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(_TIMEOUT)
             connection.connect(path)
-            connection.sendall(json.dumps(dict(message)).encode() + b"\n")
+            with suppress(BrokenPipeError):  # refused before it was heard: the reason is there to read
+                connection.sendall(json.dumps(dict(message)).encode() + b"\n")
             reply: dict[str, Any] = json.loads(_read_line(connection))
     except PermissionError as error:
         raise StemdError("STEMD-P003", f"{place} belongs to another user") from error

@@ -54,6 +54,7 @@ class Dispatcher:
         if not self.draining:
             self._assign()
         self.runs.enforce_limits(now)
+        self.runs.reconcile()
         self._trim(now)
         self._count()
         return self._pause(time.monotonic())
@@ -146,6 +147,8 @@ class Dispatcher:
         for live in self.board.in_state(JobState.RETRY_WAIT):
             if live.not_before is not None and live.not_before <= clock:
                 self.board.requeue(live, "queued again")
+                if live.job is None:
+                    self.sealer.start(live)
         if now >= self._deferred_due:
             self._deferred_due = now + _DEFERRED_INTERVAL
             for live in self.board.in_state(JobState.DEFERRED):

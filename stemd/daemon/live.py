@@ -60,7 +60,10 @@ class Live:
 
     def write_status(self, result: str | None = None) -> None:
         self._status_due = time.monotonic() + _STATUS_INTERVAL
-        sidecar.write_status(self.spool, self.id, self._document(result))
+        try:
+            sidecar.write_status(self.spool, self.id, self._document(result))
+        except (StemdError, OSError) as error:  # a cache for people: a full disk must not end the daemon
+            logs.get().warning("status_not_written", job_uuid=self.id, reason=str(error))
 
     def log(self, event: str, **fields: Any) -> None:
         """One event, in the daemon's log and in the job's own."""

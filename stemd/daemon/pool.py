@@ -127,10 +127,10 @@ class Pool:
             os.killpg(worker.pid, signal.SIGKILL)
 
     def done(self, worker: Worker) -> None:
-        """The worker's job is over; it may take another one."""
+        """The worker's job is over; it may take another one, unless it is being killed already."""
         worker.jobs_done += worker.state is WorkerState.BUSY
         worker.kill_at = None
-        worker.enter(WorkerState.IDLE)
+        worker.enter(WorkerState.STOPPING if worker.killed_for else WorkerState.IDLE)
 
     def _send(self, worker: Worker, message: Mapping[str, Any]) -> None:
         assert worker.process.stdin is not None
@@ -148,6 +148,8 @@ class Pool:
             return
         try:
             for message in worker.decoder.feed(data or b""):
+                if not isinstance(message.get("event"), str):
+                    raise wire.WireError(f"no event: {str(message)[:80]}")
                 self._owner.worker_said(worker, message)
         except wire.WireError as error:
             self.kill(worker, f"spoke nonsense: {error}")
@@ -158,7 +160,7 @@ class Pool:
         if data == b"":
             self._selector.unregister(worker.process.stderr.fileno())
         elif data:
-            worker.stderr.append(data)
+            worker.stderr.append(data[-_STDERR_TAIL:])
             while sum(map(len, worker.stderr)) > 2 * _STDERR_TAIL:
                 worker.stderr.popleft()
 

@@ -45,7 +45,7 @@ def after_failure(
     """Decide about a job whose last start ended with ``error``; ``count`` includes that end."""
     if error.error_class is ErrorClass.MODEL_MISSING:
         return Defer()
-    allowed = 2 if error.error_class is ErrorClass.INTERNAL else tries
+    allowed = min(2, tries) if error.error_class is ErrorClass.INTERNAL else tries
     if error.error_class in NEVER_RETRIED or count.attempts >= allowed:
         return GiveUp(error)
     return Again(backoff(count.attempts, base, cap, random.random() if jitter is None else jitter))  # noqa: S311

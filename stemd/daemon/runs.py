@@ -61,6 +61,13 @@ class Runs:
                 if limit is not None and now - live.started > limit:
                     self.pool.kill(worker, "time limit")
 
+    def reconcile(self) -> None:
+        """Queue again what runs on no worker: its end could not be written down when it came."""
+        held = {worker.job_id for worker in self.pool.workers}
+        for live in self._board.in_state(JobState.RUNNING):
+            if live.id not in held:
+                self._board.requeue(live, "its run ended unrecorded")
+
     # ---- the pool's owner
 
     def worker_said(self, worker: Worker, message: Mapping[str, Any]) -> None:
@@ -131,7 +138,7 @@ class Runs:
             self._board.publish(live)
         except StemdError as error:
             if live.work.published.exists() or not live.work.partial.exists():
-                raise  # visible already: only a restart may decide what is left to do
+                raise RuntimeError("published, but not confirmed: a restart decides what is left to do") from error
             self._run_failed(live, error, None)
 
     def _failed(self, live: Live | None, message: Mapping[str, Any]) -> None:
@@ -145,6 +152,9 @@ class Runs:
         self._board.metrics.attempts.labels(live.engine, error.error_class.value).inc()
         live.log("attempt_failed", code=error.code, message=error.message, attempt=count.attempts, trace=trace)
         policy = self._board.config.retry
+        if live.cancelling:
+            self._board.give_up(live, StemdError("STEMD-P002"))
+            return
         match retry.after_failure(error, count, tries=policy.tries, base=policy.base, cap=policy.cap):
             case retry.Defer():
                 self._board.defer(live, error)

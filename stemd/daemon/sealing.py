@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from stemd.core.errors import StemdError
+from stemd.core.errors import DISK_TROUBLE, StemdError
 from stemd.core.job import Job, JobId, JobState
+from stemd.daemon import retry
 from stemd.daemon.board import Board
 from stemd.daemon.live import Live
 from stemd.spool import claim, deliver
@@ -27,6 +30,7 @@ class Sealer:
         self._board, self._wake = board, wake
         self._running: dict[JobId, Sealed] = {}
         self._again: dict[JobId, float] = {}
+        self._failures: Counter[JobId] = Counter()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="seal")
 
     def start(self, live: Live) -> None:
@@ -61,18 +65,32 @@ class Sealer:
         except claim.AcknowledgedError as known:
             self._acknowledge(live, known.job_id)
         except StemdError as error:
-            self._board.give_up(live, error)
+            self._failed(live, error)
         except Exception as error:
             live.log("seal_crashed", trace="".join(traceback.format_exception(error)))
             self._board.give_up(live, StemdError("STEMD-X001", f"{type(error).__name__}: {error}"))
         else:
+            if result is not None:
+                self._adopt(live, *result)
             if live.cancelling:
                 self._board.give_up(live, StemdError("STEMD-P002"))
             elif result is None:
-                live.enter(JobState.WAITING, "still open for writing")
-                self._again[live.id] = time.monotonic() + _AGAIN
-            else:
-                self._adopt(live, *result)
+                self._later(live, "still open for writing", _AGAIN)
+
+    def _failed(self, live: Live, error: StemdError) -> None:
+        """A fault of the job ends it; one of the disk may pass."""
+        self._failures[live.id] += 1
+        policy = self._board.config.retry
+        passing = error.error_class in DISK_TROUBLE
+        if live.cancelling or not passing or self._failures[live.id] >= policy.tries:
+            self._board.give_up(live, StemdError("STEMD-P002") if live.cancelling else error)
+        else:
+            delay = retry.backoff(self._failures[live.id], policy.base, policy.cap, random.random())  # noqa: S311
+            self._later(live, error.message, delay)
+
+    def _later(self, live: Live, why: str, seconds: float) -> None:
+        live.enter(JobState.WAITING, why)
+        self._again[live.id] = time.monotonic() + seconds
 
     def _adopt(self, live: Live, work: WorkDir, job: Job) -> None:
         """The job has its description now, and perhaps the identity that it asks for."""

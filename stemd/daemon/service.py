@@ -12,7 +12,7 @@ from typing import Any
 
 from stemd import __version__
 from stemd.core.config import Config, Loaded
-from stemd.core.errors import Exit, StemdError
+from stemd.core.errors import DISK_TROUBLE, Exit, StemdError
 from stemd.core.job import JobState, Outcome
 from stemd.daemon.board import Board
 from stemd.daemon.control import ControlServer
@@ -33,6 +33,8 @@ from stemd.spool.layout import Spool
 #: With ``--once``, a retry that is due within so many seconds is waited for.
 _SHORT_RETRY = 60.0
 _STATUS_INTERVAL = 5.0
+#: A pause before the loop goes on after the disk failed it (seconds).
+_AFTER_DISK_TROUBLE = 1.0
 
 
 class Service:
@@ -136,10 +138,16 @@ class Service:
                 self._reload_wanted = False
                 with suppress(StemdError):  # logged and counted; the old configuration stays
                     self._reload()
-            pause = self._dispatcher.tick()
-            self._view = self._look()
-            self._tell_manager()
-            self._hear(pause)
+            try:
+                pause = self._dispatcher.tick()
+                self._view = self._look()
+                self._tell_manager()
+                self._hear(pause)
+            except StemdError as error:
+                if error.error_class not in DISK_TROUBLE:
+                    raise
+                logs.get().error("disk_trouble", code=error.code, reason=error.message, remedy=error.remedy)
+                time.sleep(_AFTER_DISK_TROUBLE)
         self._end()
 
     def _finished(self) -> bool:

@@ -56,12 +56,10 @@ def claim(spool: Spool, candidate: Candidate, job_id: JobId) -> WorkDir | None:
         _accept(candidate)
         _prepare(spool, work, origin)
         durable.rename(candidate.path, work.src / candidate.path.name)
-    except FileNotFoundError:
-        durable.remove_tree(work.path)
-        return None
-    except StemdError:
-        with suppress(StemdError):  # a husk that cannot be removed now is removed at the next start
-            durable.remove_tree(work.path)
+    except (FileNotFoundError, StemdError) as error:
+        _drop_husk(work)
+        if isinstance(error, FileNotFoundError):
+            return None
         raise
     step("C2")
     durable.fsync(work.src)
@@ -70,6 +68,14 @@ def claim(spool: Spool, candidate: Candidate, job_id: JobId) -> WorkDir | None:
     if candidate.sidecar is not None:
         _take_sidecar(candidate.sidecar, work)
     return work
+
+
+def _drop_husk(work: WorkDir) -> None:
+    """Remove the folder of a claim that failed; never with a source in it, whatever a network file system answered."""
+    with suppress(OSError, StemdError):  # what cannot be removed now is recovered at the next start
+        if work.src.exists():
+            work.src.rmdir()
+        durable.remove_tree(work.path)
 
 
 def _accept(candidate: Candidate) -> None:
@@ -234,7 +240,7 @@ def _content_of(spool: Spool, job_id: JobId) -> str | None:
     if record is not None:
         return Job.from_dict(record).source.sha256
     status = durable.read_json(spool.status_file(job_id))
-    return str(status["source_sha256"]) if status else None
+    return status.get("source_sha256") if status else None
 
 
 def _adopt(spool: Spool, work: WorkDir, job: Job, wanted: JobId) -> tuple[WorkDir, Job]:

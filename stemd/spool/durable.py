@@ -11,6 +11,7 @@ import ctypes
 import errno
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,8 @@ from stemd.core.errors import StemdError
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _NO_SUCH_CALL = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP})
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+#: Error numbers that mean a full disk.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -37,14 +39,14 @@ def io_errors(what: str) -> Iterator[None]:
     except (FileExistsError, FileNotFoundError):
         raise
     except OSError as error:
-        code = "STEMD-R003" if error.errno in _FULL else "STEMD-S014"
+        code = "STEMD-R003" if error.errno in FULL else "STEMD-S014"
         raise StemdError(code, f"{what}: {error.strerror}", detail={"errno": error.errno}) from error
 
 
 def fsync(path: Path) -> None:
     """Flush one file or directory to the disk."""
     with io_errors(f"fsync {path.name!r}"):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:
@@ -52,10 +54,12 @@ def fsync(path: Path) -> None:
 
 
 def fsync_tree(root: Path) -> None:
-    """Flush every file and directory below ``root``, then ``root`` itself."""
+    """Flush every regular file and directory below ``root``, then ``root`` itself."""
     for folder, _, files in os.walk(root, topdown=False):
         for name in files:
-            fsync(Path(folder, name))
+            path = Path(folder, name)
+            if stat.S_ISREG(path.lstat().st_mode):
+                fsync(path)
         fsync(Path(folder))
 
 
@@ -123,12 +127,17 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def append(path: Path, line: bytes) -> None:
-    """Append one line; it and the file's name are on the disk on return."""
+    """Append one line; it and the file's name are on the disk on return.
+
+    A torn last line, which a power cut may leave, is ended first, so that it costs itself and not this one too.
+    """
     fresh = not path.exists()
     with io_errors(f"append to {path.name!r}"):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         try:
-            os.write(descriptor, line + b"\n")
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            os.write(descriptor, b"\n" * torn + line + b"\n")
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

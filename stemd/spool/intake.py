@@ -60,7 +60,7 @@ def entries(door: Door, all_doors: tuple[Door, ...]) -> Iterator[os.DirEntry[str
             for entry in listing:
                 if entry.name not in others:
                     yield entry
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
 
 
@@ -110,6 +110,8 @@ def classify(sighting: Sighting, door: Door) -> Candidate | Refusal:
     if not sighting.tree:
         sidecar = path.with_name(path.name + ignore.SIDECAR_SUFFIX)
         return Candidate(path, door, Kind.FILE, fingerprint, sidecar if os.path.lexists(sidecar) else None)
+    if (refusal := _refused_inside(path)) is not None:
+        return refusal
     if any(os.path.lexists(path / name) for name in ignore.JOB_FILES):
         return Candidate(path, door, Kind.STAGED, fingerprint)
     audio = sum(1 for _, _, files in os.walk(path) for name in files if ignore.is_audio(name))
@@ -117,6 +119,21 @@ def classify(sighting: Sighting, door: Door) -> Candidate | Refusal:
         message = f"a folder of {audio} audio file(s) without a job.yaml: albums are not taken yet, drop the files"
         return Refusal(path, StemdError("STEMD-S009", message))
     return Refusal(path, StemdError("STEMD-S009", "a folder without audio and without a job.yaml"))
+
+
+def _refused_inside(folder: Path) -> Refusal | None:
+    """The first thing in a tree that is no file or folder, or may not be read: such a tree is not taken."""
+    for parent, directories, files in os.walk(folder):
+        for name in [*directories, *files]:
+            path = Path(parent, name)
+            mode = path.lstat().st_mode
+            inside = path.relative_to(folder)
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                return Refusal(folder, StemdError("STEMD-S007", f"{str(inside)!r} in it is a {_kind_name(mode)}"))
+            wanted = os.R_OK | (os.W_OK | os.X_OK if stat.S_ISDIR(mode) else 0)
+            if not os.access(path, wanted):
+                return Refusal(folder, StemdError("STEMD-S006", f"{str(inside)!r} in it: mode {stat.filemode(mode)}"))
+    return None
 
 
 def identity(path: Path) -> tuple[int, int, int]:

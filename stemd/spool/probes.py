@@ -21,9 +21,9 @@ def prepare(spool: Spool, doors: Iterable[str]) -> None:
     Raises:
         StemdError: STEMD-S005 (no root), STEMD-S003 (not allowed).
     """
-    if not spool.root.is_dir():
-        raise StemdError("STEMD-S005", f"{spool.root} is not there", remedy=f"Mount it, or: mkdir -p {spool.root}")
     try:
+        if not spool.root.is_dir():
+            raise StemdError("STEMD-S005", f"{spool.root} is not there", remedy=f"Mount it, or: mkdir -p {spool.root}")
         for area in AREAS:
             (spool.root / area).mkdir(exist_ok=True)
         _private(spool)
@@ -131,7 +131,8 @@ def _write_probe(folder: Path) -> Path:
             os.fsync(file.fileno())
         durable.fsync(folder)
     except OSError as error:
-        raise StemdError("STEMD-S003", f"{folder}: {error.strerror}") from error
+        code = "STEMD-R003" if error.errno in durable.FULL else "STEMD-S003"
+        raise StemdError(code, f"{folder}: {error.strerror}") from error
     except StemdError as error:
         raise StemdError("STEMD-S004", f"{folder}: {error.message}") from error
     return probe

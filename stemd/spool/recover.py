@@ -106,7 +106,7 @@ def _recover_one(spool: Spool, work: WorkDir) -> Recovered | None:
         case Found.FAILED:
             _finish_orphan(spool, work, job)
         case Found.UNKNOWN:
-            deliver.unknown(spool, work.path, "no source, no published marker")
+            raise StemdError("STEMD-S012", "no source, no published marker")
         case Found.STAGED if job is not None:
             return _finish_staged(work, job)
         case _:
@@ -118,7 +118,10 @@ def _recover_one(spool: Spool, work: WorkDir) -> Recovered | None:
 
 def _job(work: WorkDir) -> Job | None:
     record = durable.read_json(work.job)
-    return Job.from_dict(record) if record else None
+    try:
+        return Job.from_dict(record) if record else None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StemdError("STEMD-S012", f"job.json is of another form: {type(error).__name__} {error}") from error
 
 
 def _finish_staged(work: WorkDir, job: Job) -> Recovered:

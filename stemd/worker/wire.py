@@ -50,12 +50,12 @@ class Decoder:
             WireError: a line is no JSON object or longer than ``MAX_LINE`` bytes.
         """
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MAX_LINE:
+        if max(map(len, (*lines, self._rest))) > MAX_LINE:
             raise WireError(f"a line of more than {MAX_LINE} bytes")
         for line in lines:
             try:
                 message = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise WireError(f"not JSON: {line[:80]!r}") from error
             if not isinstance(message, dict):
                 raise WireError(f"not an object: {line[:80]!r}")

@@ -73,7 +73,7 @@ def _answer(function: Callable[[], Any], uid: int | None) -> tuple[str, Any]:
 
 @pytest.fixture
 def public_path() -> Iterator[Path]:
-    """A temporary folder that every user can reach; pytest's own are private, and each start of pytest keeps them so."""
+    """A temporary folder that every user can reach; pytest's own are private (each start of it sees to that)."""
     with tempfile.TemporaryDirectory(prefix="stemd-test-") as name:
         path = Path(name)
         path.chmod(0o755)

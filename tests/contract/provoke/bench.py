@@ -66,8 +66,8 @@ def provokes(code: str) -> Callable[[Callable[[Bench], Seen | None]], Callable[[
 
 @dataclass
 class Bench:
-    """``home`` is this provocation's own folder, ``public`` one that other users can reach too; ``shared`` is the daemon,
-    started when first asked for."""
+    """``home`` is this provocation's own folder, ``public`` one that other users can reach too; ``shared`` is
+    the daemon, started when first asked for."""
 
     home: Path
     public: Path
