@@ -44,20 +44,29 @@ def held(work: WorkDir) -> bool:
 
 
 def holders(work: WorkDir) -> frozenset[int]:
-    """The processes that hold the lock, as ``/proc/locks`` names them."""
-    inode = work.lock.stat().st_ino
+    """The other processes that hold the lock: named by ``/proc/locks``, and the file is open in them."""
+    lock = work.lock.stat()
     found = set()
     for line in Path("/proc/locks").read_text().splitlines():
         fields = line.split()
-        if "FLOCK" in fields and fields[-3].rsplit(":", 1)[-1] == str(inode):
+        if "FLOCK" in fields and fields[-3].rsplit(":", 1)[-1] == str(lock.st_ino):
             found.add(int(fields[-4]))
-    return frozenset(found - {os.getpid()})
+    return frozenset(pid for pid in found - {os.getpid()} if _has_open(pid, lock))
+
+
+def _has_open(pid: int, lock: os.stat_result) -> bool:
+    """Whether a process has this very file open: inode numbers repeat from one file system to the next."""
+    try:
+        opened = [path.stat() for path in Path(f"/proc/{pid}/fd").iterdir() if path.exists()]
+    except OSError:
+        return False
+    return any((facts.st_dev, facts.st_ino) == (lock.st_dev, lock.st_ino) for facts in opened)
 
 
 def release(work: WorkDir, patience: float = 10.0) -> None:
-    """Wait ``patience`` seconds for a left-over worker to let go, then kill it."""
+    """Wait ``patience`` seconds for a left-over worker to let go, then kill it, and wait that long once more."""
     deadline = time.monotonic() + patience
-    while held(work):
+    while held(work) and time.monotonic() < deadline + patience:
         if time.monotonic() > deadline:
             for pid in holders(work):
                 os.kill(pid, signal.SIGKILL)

@@ -75,7 +75,7 @@ def _tags(path: Path, sound: soundfile.SoundFile) -> dict[str, str]:
 
 def blocks(path: Path) -> Generator[Frames]:
     """Decode ``path`` in blocks of ``BLOCK`` frames × channels; ends early where the data do."""
-    with soundfile.SoundFile(os.fsencode(path)) as sound:
+    with path.open("rb") as file, soundfile.SoundFile(file.fileno(), closefd=False) as sound:
         while True:
             try:
                 block = sound.read(BLOCK, dtype="float32", always_2d=True)
