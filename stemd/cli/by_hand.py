@@ -29,7 +29,7 @@ def retry(config: Config, view: JobView) -> str:
     """
     spool, job_id = view.spool, view.job_uuid or ""
     with _owned(spool):
-        orphan = deliver.find_orphan(spool, job_id)
+        orphan = sidecar.find_orphan(spool, job_id)
         if orphan is None:
             raise StemdError("STEMD-S016", f"job {job_id} is not in orphan/ any more")
         deliver.retry(spool, orphan, job_id)

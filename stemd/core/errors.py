@@ -343,7 +343,7 @@ TABLE: Mapping[str, ErrorSpec] = _table(
     ErrorSpec(
         "STEMD-R003", _C.DISK_FULL, _S.ENCODE, _E.TRY_LATER,
         "The disk is full.",
-        "Free some space below the spool (`stemd prune`, finished folders in outbox/); the job is tried again by itself.",
+        "Free some space below the spool (finished folders in outbox/, old ones in orphan/); the job is tried again by itself.",
     ),
     # P: policy
     ErrorSpec(
@@ -360,6 +360,11 @@ TABLE: Mapping[str, ErrorSpec] = _table(
         "STEMD-P003", _C.PERMISSION, _S.CONTROL, _E.REFUSED,
         "You may not do this.",
         "Ask the operator, or run the command as the service's user (`sudo -u stemd stemd …`).",
+    ),
+    ErrorSpec(
+        "STEMD-P004", _C.PERMISSION, _S.INTAKE, _E.REFUSED,
+        "The user may not use this engine or model.",
+        "Ask for one of those the message names, or let the operator extend `users.NAME.engines` or `models`.",
     ),
     # X: our bug
     ErrorSpec(

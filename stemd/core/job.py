@@ -51,8 +51,8 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     _S.WAITING: frozenset(
         {_S.RUNNING, _S.DEFERRED, _S.HELD, _S.RETRY_WAIT, _S.PUBLISHING, _S.DONE, _S.FAILED, _S.CANCELLED, _S.ERASED}
     ),
-    _S.DEFERRED: frozenset({_S.WAITING, _S.HELD, _S.FAILED, _S.CANCELLED, _S.ERASED}),
-    _S.HELD: frozenset({_S.WAITING, _S.CANCELLED, _S.ERASED}),
+    _S.DEFERRED: frozenset({_S.WAITING, _S.HELD, _S.RETRY_WAIT, _S.FAILED, _S.CANCELLED, _S.ERASED}),
+    _S.HELD: frozenset({_S.WAITING, _S.RETRY_WAIT, _S.CANCELLED, _S.ERASED}),
     _S.RUNNING: frozenset({_S.PUBLISHING, _S.RETRY_WAIT, _S.WAITING, _S.DEFERRED, _S.FAILED, _S.CANCELLED, _S.ERASED}),
     _S.RETRY_WAIT: frozenset({_S.WAITING, _S.HELD, _S.FAILED, _S.CANCELLED, _S.ERASED}),
     _S.PUBLISHING: frozenset({_S.DONE, _S.RETRY_WAIT, _S.WAITING, _S.FAILED, _S.ERASED}),
@@ -169,12 +169,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The one file a job works on. ``name`` is its original name, ``path`` where it stands below ``work/J/src``."""
+    """The one file a job works on. ``name`` is its original name, ``path`` where it stands below ``work/J/src``.
+
+    ``bytes`` and ``modified_ns`` are those it was hashed with: a file that has others by now has changed since.
+    """
 
     name: str
     path: str
     sha256: str
     bytes: int
+    modified_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +210,7 @@ class Job:
                 "path": encode_name(self.source.path),
                 "sha256": self.source.sha256,
                 "bytes": self.source.bytes,
+                "modified_ns": self.source.modified_ns,
             },
             "request": self.request.to_dict(),
             "claimed_at": self.claimed_at,
@@ -221,7 +226,13 @@ class Job:
             user_id=data["user_id"],
             inbox=data["inbox"],
             title=decode_name(data["title"]),
-            source=Source(decode_name(source["name"]), decode_name(source["path"]), source["sha256"], source["bytes"]),
+            source=Source(
+                name=decode_name(source["name"]),
+                path=decode_name(source["path"]),
+                sha256=source["sha256"],
+                bytes=source["bytes"],
+                modified_ns=source["modified_ns"],
+            ),
             request=Request.from_dict(data["request"]),
             claimed_at=data["claimed_at"],
             epoch=data.get("epoch", 0),

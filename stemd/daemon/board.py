@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from stemd.core.config import Config
@@ -48,28 +49,33 @@ class Board:
         self.metrics.retries.labels(error.error_class.value).inc()
         not_before = time.time() + delay
         wait = {"state": JobState.RETRY_WAIT.value, "not_before": not_before, "reason": error.to_dict()}
-        durable.write_json(live.work.not_before, wait)
+        with suppress(StemdError):  # the note is for a restart; without it the job is tried again sooner
+            durable.write_json(live.work.not_before, wait)
         live.not_before = not_before
         live.enter(JobState.RETRY_WAIT, "waiting to try again", reason=error)
         live.log("retry_scheduled", code=error.code, seconds=round(delay, 1))
 
     def give_up(self, live: Live, error: StemdError) -> None:
-        """Into orphan/, with the reason."""
-        outcome = Outcome.CANCELLED if error.code == "STEMD-P002" else Outcome.FAILED
+        """Into orphan/, with the reason; an earlier reason that the disk did not take stands."""
+        error = live.unended or error
         live.log("giving_up", code=error.code, message=error.message, remedy=error.remedy)
         try:
             target = deliver.to_orphan(live.spool, live.work, error, live.user)
         except StemdError as trouble:
             if trouble.error_class not in DISK_TROUBLE:
                 raise
-            self._stall(live, trouble)
+            self._stall(live, error, trouble)
             return
-        self.metrics.orphans.labels(error.error_class.value).inc()
-        self._end(live, outcome, str(target), error)
+        self.failed(live, str(target), error)
 
-    def _stall(self, live: Live, trouble: StemdError) -> None:
-        """The disk does not even take the explanation: keep the job as it is and come back to it."""
-        live.not_before = time.time() + _STALL
+    def failed(self, live: Live, target: str, error: StemdError) -> None:
+        """The job is in orphan/."""
+        self.metrics.orphans.labels(error.error_class.value).inc()
+        self._end(live, Outcome.CANCELLED if error.code == "STEMD-P002" else Outcome.FAILED, target, error)
+
+    def _stall(self, live: Live, error: StemdError, trouble: StemdError) -> None:
+        """The disk does not even take the explanation of ``error``: keep the job as it is and come back to it."""
+        live.unended, live.not_before = error, time.time() + _STALL
         live.enter(JobState.RETRY_WAIT, "the disk refuses", reason=trouble)
         live.log("stalled", code=trouble.code, reason=trouble.message)
 

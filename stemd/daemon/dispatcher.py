@@ -65,7 +65,8 @@ class Dispatcher:
             due += [scanner.due() for scanner in self.scanners]
         if (look := self.sealer.next_look()) is not None:
             due.append(look)
-        waits = [live.not_before - time.time() for live in self.board.jobs.values() if live.not_before]
+        waiting = self.board.in_state(JobState.RETRY_WAIT)
+        waits = [live.not_before - time.time() for live in waiting if live.not_before]
         return max(0.0, min(min(due) - now, *waits, 1.0))
 
     # ---- in
@@ -109,12 +110,19 @@ class Dispatcher:
         """Take over one job that a restart found in work/."""
         self.board.metrics.recovered.labels(found.found.value).inc()
         job = found.job
+        if found.found is recover.Found.STUCK and found.error is not None:
+            reason = found.error.message
+            logs.get().error("recovery_failed", job_uuid=found.work.job_id, code=found.error.code, reason=reason)
+            return
         live = Live(spool, found.work, job.user_id if job else self.config.defaults.user, job)
         if job is not None:
             live.claimed_at = job.claimed_at
         if found.found is recover.Found.PUBLISHED:
             if job is not None:
                 self.board.published(live, found.result or "")
+            return
+        if found.found is recover.Found.FAILED and found.error is not None:
+            self.board.failed(live, found.result or "", found.error)
             return
         count = attempts.read(live.work.attempts)
         live.attempts, live.interruptions = count.attempts, count.interruptions
@@ -145,10 +153,14 @@ class Dispatcher:
     def _end_waits(self, now: float) -> None:
         clock = time.time()
         for live in self.board.in_state(JobState.RETRY_WAIT):
-            if live.not_before is not None and live.not_before <= clock:
-                self.board.requeue(live, "queued again")
-                if live.job is None:
-                    self.sealer.start(live)
+            if live.not_before is None or live.not_before > clock:
+                continue
+            if live.unended is not None:
+                self.board.give_up(live, live.unended)
+                continue
+            self.board.requeue(live, "queued again")
+            if live.job is None:
+                self.sealer.start(live)
         if now >= self._deferred_due:
             self._deferred_due = now + _DEFERRED_INTERVAL
             for live in self.board.in_state(JobState.DEFERRED):

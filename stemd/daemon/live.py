@@ -18,7 +18,11 @@ _STATUS_INTERVAL = 1.0
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """A job in ``work/``. ``job`` is ``None`` until it is sealed; ``since`` and ``started`` are monotonic seconds."""
+    """A job in ``work/``. ``job`` is ``None`` until it is sealed; ``started`` is monotonic seconds.
+
+    ``chunks`` is the most checkpoints it ever had. ``unended`` is why it should be in orphan/ but could not be put
+    there: the disk refused.
+    """
 
     spool: Spool
     work: WorkDir
@@ -33,6 +37,8 @@ class Live:
     not_before: float | None = None
     started: float | None = None
     cancelling: bool = False
+    chunks: int = 0
+    unended: StemdError | None = None
     claimed_at: float = field(default_factory=time.time)
     _status_due: float = 0.0
 

@@ -38,7 +38,10 @@ class Runs:
         else:
             config = self._board.config
             setup = placement.setup_for(job.request, config)
-            self.pool.start(setup, placement.threads(config, job.request.engine), live.id)
+            try:
+                self.pool.start(setup, placement.threads(config, job.request.engine), live.id)
+            except OSError as error:
+                self._run_failed(live, StemdError("STEMD-E005", f"no worker can be started: {error.strerror}"), None)
 
     def interrupt(self, live: Live) -> None:
         """Stop a run between two segments, or at once while its worker is still loading."""
@@ -80,7 +83,7 @@ class Runs:
                 self._failed(live, message)
             case "progress":
                 if live is not None:
-                    live.advance_progress(message["stage"], message["fraction"])
+                    self._progressed(live, message)
             case "staged":
                 self.pool.done(worker)
                 if live is not None:
@@ -110,6 +113,13 @@ class Runs:
 
     # ---- what follows
 
+    def _progressed(self, live: Live, message: Mapping[str, Any]) -> None:
+        live.advance_progress(message["stage"], message["fraction"])
+        if message["chunks"] > live.chunks:
+            live.chunks = message["chunks"]
+            attempts.record_checkpoint(live.work.attempts)
+            live.log("checkpoint", chunks=live.chunks, progress=live.progress)
+
     def _give(self, worker: Worker, live: Live, job: Job) -> None:
         self.pool.run(worker, job.to_dict(), str(live.work.path), live.attempts + 1)
 
@@ -123,6 +133,9 @@ class Runs:
             self._give(worker, live, live.job)
 
     def _staged(self, live: Live, message: Mapping[str, Any]) -> None:
+        if live.cancelling:
+            self._stopped(live)
+            return
         attempts.record_end(live.work.attempts, "done")
         live.attempts += 1
         metrics, seconds = self._board.metrics, message["audio_seconds"]

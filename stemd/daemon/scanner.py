@@ -28,13 +28,14 @@ class Scanner:
     def __init__(self, spool: Spool, config: Config, wake: Callable[[], None]) -> None:
         self.spool = spool
         self._dirty = True
+        self.blocked = False
         self._wake = wake
         self._next_scan = 0.0
         self._not_before = 0.0
         self._refused: dict[str, Refusal] = {}
         self.configure(config)
-        watch = {config.inbox(door.name).watch for door in self._doors}
-        self.watcher = Watcher(spool.inbox, "poll" if watch == {"poll"} else "auto", self._moved)
+        wanted = {config.inbox(door.name).watch or config.defaults.watch for door in self._doors}
+        self.watcher = Watcher(spool.inbox, "poll" if "poll" in wanted else "auto", self._moved)
 
     def configure(self, config: Config) -> None:
         """Take over (changed) inboxes and settle times; what was settling starts anew."""
@@ -53,7 +54,7 @@ class Scanner:
 
     def scan(self) -> Iterator[Candidate | Refusal]:
         """One full look at every inbox: what is complete now, and what is newly refused."""
-        self._dirty = False
+        self._dirty = self.blocked = False
         started = time.monotonic()
         seen: list[Sighting] = []
         doors: dict[str, Door] = {}
@@ -79,18 +80,19 @@ class Scanner:
         yield from (refusal for key, refusal in refused.items() if key not in self._refused)
         self._refused = refused
         self._forget_gone({sighting.key for sighting in seen})
-        self._next_scan = looked + self.watcher.interval
+        if not self.blocked:
+            self._next_scan = looked + self.watcher.interval
         self._not_before = max(self._not_before, looked + (looked - started) * (1 / _SCAN_SHARE - 1))
 
     def postpone(self, seconds: float) -> None:
         """Do not look again for so long: what was complete could not be taken."""
-        self._not_before = time.monotonic() + seconds
-        self._dirty = True
+        self._next_scan = self._not_before = time.monotonic() + seconds
+        self.blocked = True
 
     @property
     def idle(self) -> bool:
         """Whether nothing in the inboxes is on its way to completeness."""
-        return not self._dirty and len(self._tracker) == len(self._refused_but_tracked())
+        return not self._dirty and (self.blocked or len(self._tracker) == len(self._refused_but_tracked()))
 
     @property
     def counts(self) -> dict[str, int]:

@@ -14,6 +14,7 @@ from stemd.core.job import Job, JobId, JobState
 from stemd.daemon import retry
 from stemd.daemon.board import Board
 from stemd.daemon.live import Live
+from stemd.ops import logs
 from stemd.spool import claim, deliver
 from stemd.spool.layout import WorkDir
 
@@ -106,7 +107,10 @@ class Sealer:
         """The same job again: the existing one stands, this drop is let go."""
         live.log("acknowledged", known_job=known)
         self._board.metrics.claims.labels("duplicate").inc()
-        deliver.retire(live.spool, live.work)
+        try:
+            deliver.let_go(live.spool, live.work)
+        except StemdError as error:  # marked or not: the next start finishes it
+            logs.get().error("duplicate_not_removed", job_uuid=live.id, code=error.code, reason=error.message)
         self._drop(live)
 
     def _drop(self, live: Live) -> None:

@@ -8,12 +8,14 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 from stemd import __version__
 from stemd.core.config import Config, Loaded
 from stemd.core.errors import DISK_TROUBLE, Exit, StemdError
 from stemd.core.job import JobState, Outcome
+from stemd.daemon.aftermath import settle_statuses
 from stemd.daemon.board import Board
 from stemd.daemon.control import ControlServer
 from stemd.daemon.dispatcher import Dispatcher
@@ -124,6 +126,7 @@ class Service:
         for spool in self._spools:
             for found in recover.recover(spool, progress):
                 self._dispatcher.recovered(spool, found)
+            settle_statuses(spool, self._dispatcher.board.jobs)
         self._metrics.ready.set(1)
         self._manager.ready()
         logs.get().info(
@@ -138,17 +141,21 @@ class Service:
                 self._reload_wanted = False
                 with suppress(StemdError):  # logged and counted; the old configuration stays
                     self._reload()
-            try:
-                pause = self._dispatcher.tick()
-                self._view = self._look()
-                self._tell_manager()
-                self._hear(pause)
-            except StemdError as error:
-                if error.error_class not in DISK_TROUBLE:
-                    raise
-                logs.get().error("disk_trouble", code=error.code, reason=error.message, remedy=error.remedy)
-                time.sleep(_AFTER_DISK_TROUBLE)
+            pause = self._surviving(self._dispatcher.tick)
+            self._view = self._look()
+            self._tell_manager()
+            self._surviving(partial(self._hear, pause))
         self._end()
+
+    def _surviving(self, action: Callable[[], float | None]) -> float:
+        """Do a part of the turn; the disk's troubles are told, and the loop goes on hearing and answering."""
+        try:
+            return action() or 0.0
+        except StemdError as error:
+            if error.error_class not in DISK_TROUBLE:
+                raise
+            logs.get().error("disk_trouble", code=error.code, reason=error.message, remedy=error.remedy)
+            return _AFTER_DISK_TROUBLE
 
     def _finished(self) -> bool:
         dispatcher = self._dispatcher
@@ -199,7 +206,8 @@ class Service:
             return Exit.OK
         if board.ended[Outcome.FAILED]:
             return Exit.GENERAL
-        return Exit.TRY_LATER if board.jobs else Exit.OK
+        blocked = any(scanner.blocked for scanner in self._dispatcher.scanners)
+        return Exit.TRY_LATER if board.jobs or blocked else Exit.OK
 
     # ---- signals and reload
 
@@ -231,7 +239,9 @@ class Service:
             raise
         finally:
             self._manager.ready()
-        fixed = [key for key in ("spool", "http", "paths") if getattr(config, key) != getattr(self._config, key)]
+        fixed = [
+            key for key in ("spool", "http", "paths", "users") if getattr(config, key) != getattr(self._config, key)
+        ]
         if fixed:
             logs.get().warning("reload_needs_restart", keys=fixed)
         self._config = self._dispatcher.board.config = config

@@ -10,7 +10,7 @@ from stemd.core.errors import StemdError
 from stemd.core.job import Job, JobId, JobState
 from stemd.daemon.dispatcher import Dispatcher
 from stemd.daemon.live import Live
-from stemd.spool import deliver, durable
+from stemd.spool import deliver, durable, sidecar
 
 _HOLDABLE = frozenset({JobState.WAITING, JobState.DEFERRED, JobState.RETRY_WAIT})
 
@@ -77,7 +77,7 @@ class Steering:
 
     def _retry(self, job_id: JobId) -> str:
         for scanner in self._dispatcher.scanners:
-            orphan = deliver.find_orphan(scanner.spool, job_id)
+            orphan = sidecar.find_orphan(scanner.spool, job_id)
             if orphan is not None:
                 work = deliver.retry(scanner.spool, orphan, job_id)
                 break
@@ -86,6 +86,7 @@ class Steering:
         record = durable.read_json(work.job)
         job = Job.from_dict(record) if record else None
         live = Live(scanner.spool, work, job.user_id if job else orphan.parent.name, job)
+        live.claimed_at = job.claimed_at if job else live.claimed_at
         self._board.add(live)
         live.enter(JobState.WAITING, "put back")
         live.log("put_back", epoch=job.epoch if job else None)

@@ -7,6 +7,7 @@ is relied on for completeness: a hint only makes a scan happen sooner, and says 
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -86,10 +87,9 @@ class Watcher(FileSystemEventHandler):
             self.why = "a probe file made no event"
 
     def _hears(self) -> bool:
-        probe = self._inbox / f"{OWN_PREFIX}probe"
         before = self._events
-        probe.write_bytes(b"")
-        probe.unlink()
+        with tempfile.NamedTemporaryFile(prefix=f"{OWN_PREFIX}probe-", dir=self._inbox):
+            pass
         deadline = time.monotonic() + 2.0
         while time.monotonic() < deadline:
             if self._events > before:

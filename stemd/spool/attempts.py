@@ -64,6 +64,7 @@ def count(lines: Iterable[bytes]) -> Count:
             case "epoch":
                 attempts = interruptions = 0
                 open_start = None
+                records.clear()
     return Count(attempts, interruptions + (open_start is not None), starts, tuple(records))
 
 
@@ -86,6 +87,11 @@ def record_start(path: Path, engine: str) -> int:
 def record_end(path: Path, how: str, error: dict[str, Any] | None = None) -> None:
     """Record how the last start ended: ``attempt``, ``interruption``, ``stop`` (a clean one) or ``done``."""
     _append(path, {"event": "end", "how": how, "ended_at": time.time(), **(error or {})})
+
+
+def record_checkpoint(path: Path) -> None:
+    """The job got further than ever before: interruptions until now are forgiven."""
+    _append(path, {"event": "checkpoint", "at": time.time()})
 
 
 def record_epoch(path: Path) -> None:

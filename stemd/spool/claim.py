@@ -7,6 +7,7 @@ before the rename, the destination is flushed before the place it came from.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -19,15 +20,18 @@ from typing import Any
 
 from stemd.core.config import Config, JobFile, parse_job
 from stemd.core.errors import StemdError
-from stemd.core.job import Job, JobId, Source, decode_name, encode_name
+from stemd.core.job import Job, JobId, JobState, Source, decode_name, encode_name
+from stemd.core.policy import admit
 from stemd.core.request import resolve, user_for
-from stemd.spool import durable, ignore, lease
+from stemd.spool import durable, ignore, lease, sidecar
 from stemd.spool.intake import Candidate, Kind, identity
 from stemd.spool.layout import Spool, WorkDir, safe_title
 from stemd.spool.settle import Writers
 from stemd.spool.steps import step
 
 _BLOCK = 1 << 20
+#: More of a job description is not read; the parser refuses long before.
+_MOST_DESCRIPTION = 1 << 20
 
 
 class AcknowledgedError(Exception):
@@ -62,11 +66,12 @@ def claim(spool: Spool, candidate: Candidate, job_id: JobId) -> WorkDir | None:
             return None
         raise
     step("C2")
-    durable.fsync(work.src)
-    durable.fsync(candidate.door.path)
-    step("C3")
-    if candidate.sidecar is not None:
-        _take_sidecar(candidate.sidecar, work)
+    with suppress(StemdError):  # it is ours now, on the disk here or there: both are found after a crash
+        durable.fsync(work.src)
+        durable.fsync(candidate.door.path)
+        step("C3")
+        if candidate.sidecar is not None:
+            _take_sidecar(candidate.sidecar, work)
     return work
 
 
@@ -97,13 +102,13 @@ def _prepare(spool: Spool, work: WorkDir, origin: Mapping[str, Any]) -> None:
     step("C1")
 
 
-def _take_sidecar(sidecar: Path, work: WorkDir) -> None:
+def _take_sidecar(beside: Path, work: WorkDir) -> None:
     try:
-        durable.rename(sidecar, work.src / sidecar.name)
+        durable.rename(beside, work.src / beside.name)
     except FileNotFoundError:
         return
     durable.fsync(work.src)
-    durable.fsync(sidecar.parent)
+    durable.fsync(beside.parent)
     step("C3b")
 
 
@@ -138,26 +143,37 @@ def seal(spool: Spool, work: WorkDir, config: Config) -> tuple[WorkDir, Job] | N
     _collect_sidecar(spool, origin, work)
     description = _description(root, name, staged)
     relative = _input_name(description, name, staged)
-    path = _regular_beneath(root, relative)
+    path = regular_beneath(root, relative)
     user = user_for(config, origin["inbox"], description)
     request = resolve(config, origin["inbox"], description)
-    _make_private(path)
+    admit(config, user, request)
+    _make_private(work, path)
     before = identity(path)
     digest = sha256(path)
     if identity(path) != before or lease.writers_of_file(path) is Writers.SOME:
         return None
     title = safe_title(name if staged else _stem(name))
-    source = Source(path.name, str(path.relative_to(work.src)), digest, before[1])
+    source = Source(path.name, str(path.relative_to(work.src)), digest, before[1], before[2])
     job = Job(
         work.job_id, user, origin["inbox"] or "", title, source, request, origin["claimed_at"],
         compliance=_compliance(config),
     )  # fmt: skip
     wanted = description.job_uuid if description else None
+    _check_plain(job)
     if wanted not in {None, work.job_id}:
         work, job = _adopt(spool, work, job, JobId(str(wanted)))
-    durable.write_json(work.job, job.to_dict())
+    else:
+        durable.write_json(work.job, job.to_dict())
     step("C4")
     return work, job
+
+
+def _check_plain(job: Job) -> None:
+    """Refuse what cannot be written down, before anything depends on it."""
+    try:
+        json.dumps(job.to_dict(), allow_nan=False)
+    except ValueError as error:
+        raise StemdError("STEMD-S010", "a number in the job description is not finite") from error
 
 
 def _compliance(config: Config) -> dict[str, Any]:
@@ -172,9 +188,9 @@ def _collect_sidecar(spool: Spool, origin: Mapping[str, Any], work: WorkDir) -> 
     """A crash between the claim and its sidecar's: fetch the sidecar now."""
     if origin["kind"] == Kind.FILE.value:
         door = spool.inbox / origin["inbox"] if origin["inbox"] else spool.inbox
-        sidecar = door / (decode_name(origin["name"]) + ignore.SIDECAR_SUFFIX)
-        if os.path.lexists(sidecar) and not os.path.lexists(work.src / sidecar.name):
-            _take_sidecar(sidecar, work)
+        beside = door / (decode_name(origin["name"]) + ignore.SIDECAR_SUFFIX)
+        if os.path.lexists(beside) and not os.path.lexists(work.src / beside.name):
+            _take_sidecar(beside, work)
 
 
 def _description(root: Path, name: str, staged: bool) -> JobFile | None:
@@ -182,7 +198,8 @@ def _description(root: Path, name: str, staged: bool) -> JobFile | None:
     found = [candidate for candidate in names if os.path.lexists(root / candidate)]
     if not found:
         return None
-    return parse_job(_regular_beneath(root, found[0]).read_bytes(), found[0])
+    with regular_beneath(root, found[0]).open("rb") as file:
+        return parse_job(file.read(_MOST_DESCRIPTION), found[0])
 
 
 def _input_name(description: JobFile | None, name: str, staged: bool) -> str:
@@ -197,9 +214,15 @@ def _input_name(description: JobFile | None, name: str, staged: bool) -> str:
     return description.input
 
 
-def _regular_beneath(root: Path, relative: str) -> Path:
-    """The file ``root/relative``, if it is regular and no part of the way is a symbolic link."""
+def regular_beneath(root: Path, relative: str) -> Path:
+    """The file ``root/relative``, if it is regular and no part of the way is a symbolic link or leads out.
+
+    Raises:
+        StemdError: STEMD-S010 (not there), STEMD-S007 (of another kind).
+    """
     path = root
+    if Path(relative).is_absolute() or ".." in Path(relative).parts:
+        raise StemdError("STEMD-S010", f"{relative!r} leads out of the folder")
     for part in Path(relative).parts:
         path = path / part
         try:
@@ -213,13 +236,18 @@ def _regular_beneath(root: Path, relative: str) -> Path:
     return path
 
 
-def _make_private(path: Path) -> None:
-    """A file with a second name could change under us: work on a copy of our own."""
+def _make_private(work: WorkDir, path: Path) -> None:
+    """A file with a second name could change under us: work on a copy of our own.
+
+    The copy is made in a folder that nobody else can write to; the one the file is in may still be its dropper's.
+    """
     if path.stat().st_nlink == 1:
         return
-    copy = path.with_name(".stemd-private")
+    copy = work.path / "private"
     with durable.io_errors("copy a file that has a second name"):
-        shutil.copy2(path, copy)
+        copy.unlink(missing_ok=True)
+        with path.open("rb") as source, copy.open("xb") as target:
+            shutil.copyfileobj(source, target, _BLOCK)
         durable.fsync(copy)
         copy.replace(path)
     durable.fsync(path.parent)
@@ -235,12 +263,19 @@ def sha256(path: Path) -> str:
 
 
 def _content_of(spool: Spool, job_id: JobId) -> str | None:
-    """The sha256 of the source of a job that is at work or has ended; ``None`` for one never seen."""
+    """The sha256 of the source of a job that is at work or done; ``None`` where there is no such job or result.
+
+    Raises:
+        StemdError: STEMD-S011, the job failed and waits in orphan/.
+    """
     record = durable.read_json(spool.job(job_id).job)
     if record is not None:
         return Job.from_dict(record).source.sha256
+    if sidecar.find_orphan(spool, job_id) is not None:
+        message = f"job {job_id} failed before and is in orphan/"
+        raise StemdError("STEMD-S011", message, remedy=f"`stemd retry {job_id}` tries it again.")
     status = durable.read_json(spool.status_file(job_id))
-    return status.get("source_sha256") if status else None
+    return status.get("source_sha256") if status and status.get("state") == JobState.DONE else None
 
 
 def _adopt(spool: Spool, work: WorkDir, job: Job, wanted: JobId) -> tuple[WorkDir, Job]:
@@ -255,6 +290,11 @@ def _adopt(spool: Spool, work: WorkDir, job: Job, wanted: JobId) -> tuple[WorkDi
         durable.rename(work.path, adopted.path)
     except FileExistsError:
         raise StemdError("STEMD-S011", f"job_uuid {wanted} is being claimed") from None
-    durable.fsync(spool.work)
-    step("C4a")
+    try:
+        durable.fsync(spool.work)
+        step("C4a")
+        durable.write_json(adopted.job, replace(job, job_uuid=wanted).to_dict())
+    except StemdError:
+        durable.rename(adopted.path, work.path)  # whoever asked still knows it by its first name
+        raise
     return adopted, replace(job, job_uuid=wanted)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from stemd.core.errors import StemdError
 from stemd.core.job import Job, decode_name, encode_name
 from stemd.spool import attempts, durable, sidecar
-from stemd.spool.claim import read_origin, sha256
+from stemd.spool.claim import read_origin, regular_beneath, sha256
 from stemd.spool.intake import Kind
 from stemd.spool.layout import Spool, WorkDir, numbered, orphan_name, safe_title
 from stemd.spool.steps import step
@@ -70,10 +70,14 @@ def unstage(work: WorkDir) -> None:
     step("U2")
 
 
-def grant(path: Path, mode: int, group: str | None) -> None:
+def grant(path: Path, mode: int, group: str | None, *, shared: bool = True) -> None:
     """Give files ``mode``, folders the same plus search, and all of them ``group``.
 
-    A source dropped by another user stays that user's, with the mode it came with.
+    ``shared`` folders may be emptied by the group as well. A source dropped by another user stays that user's, with
+    the mode it came with.
+
+    Raises:
+        StemdError: STEMD-S003, the service may not hand files to ``group``.
     """
     everything = [path, *path.rglob("*")] if path.is_dir() else [path]
     for item in everything:
@@ -81,12 +85,21 @@ def grant(path: Path, mode: int, group: str | None) -> None:
             continue
         if group is not None:
             _change_group(item, group)
-        item.chmod(_folder_mode(mode) if item.is_dir() else mode)
+        item.chmod(_folder_mode(mode, shared) if item.is_dir() else mode)
 
 
-def _folder_mode(mode: int) -> int:
-    """Search permission wherever there is read permission, and write wherever consumers may remove folders."""
-    return mode | (mode & 0o444) >> 2 | 0o700 | (0o2020 if mode & 0o040 else 0)
+def _folder_mode(mode: int, shared: bool) -> int:
+    """Search permission wherever there is read permission; write for the group where it may remove what is inside."""
+    return mode | (mode & 0o444) >> 2 | 0o700 | (0o2020 if shared and mode & 0o040 else 0)
+
+
+def _grant_orphan(path: Path, job: Job | None) -> None:
+    """As much of the job's permissions as can be given: the way into orphan/ must stay open, whatever was asked."""
+    mode, group = (job.request.mode, job.request.group) if job else (0o640, None)
+    try:
+        grant(path, mode, group, shared=False)
+    except StemdError:
+        grant(path, mode, None, shared=False)
 
 
 def _change_group(path: Path, group: str) -> None:
@@ -206,10 +219,9 @@ def finish_orphan(spool: Spool, work: WorkDir, title: str, user: str, job: Job |
     step("F1b")
     for leftover in (work.lock, work.target, work.not_before):
         leftover.unlink(missing_ok=True)
-    mode, group = (job.request.mode, job.request.group) if job else (0o640, None)
-    grant(work.path, mode, group)
+    _grant_orphan(work.path, job)
     durable.fsync(work.path)
-    home = user_folder(spool.orphan, user, mode, group)
+    home = user_folder(spool.orphan, user, job.request.mode if job else 0o640, None)
     number = 1
     while True:
         target = home / orphan_name(numbered(title, number), work.job_id)
@@ -242,12 +254,33 @@ def unknown(spool: Spool, path: Path, reason: str) -> Path:
     return target
 
 
+def _check_untouched(orphan: Path) -> None:
+    """People may reach into orphan/: the record must still belong here, and name the very source that lies here."""
+    record = durable.read_json(orphan / "job.json")
+    if record is None:
+        return
+    job = Job.from_dict(record)
+    source = regular_beneath(orphan / "source", job.source.path)
+    if job.user_id != orphan.parent.name or sha256(source) != job.source.sha256:
+        raise StemdError("STEMD-S010", "job.json and the source in orphan/ are not those of the failed job any more")
+
+
+def let_go(spool: Spool, work: WorkDir) -> None:
+    """Remove a job that is a known one's duplicate, marked first so that a restart finishes the removal."""
+    durable.write(work.published, b"")
+    retire(spool, work)
+
+
 def retry(spool: Spool, orphan: Path, job_id: str) -> WorkDir:
     """Put a failed job back into work/, one epoch later, its attempts counted anew.
 
     A crash in the middle leaves it in work/ with its error.json, which recovery takes back to orphan/.
+
+    Raises:
+        StemdError: STEMD-S016 (it is at work), STEMD-S010 or S007 (the folder was tampered with in orphan/).
     """
     work = spool.job(job_id)
+    _check_untouched(orphan)
     try:
         durable.rename(orphan, work.path)
     except FileExistsError:
@@ -268,17 +301,3 @@ def retry(spool: Spool, orphan: Path, job_id: str) -> WorkDir:
     durable.fsync(work.path)
     step("Y3")
     return work
-
-
-def find_orphan(spool: Spool, job_id: str) -> Path | None:
-    """The folder of a failed job."""
-    for candidate in spool.orphan.glob(f"*/*.{job_id[-8:]}"):
-        report: Mapping[str, Any] | None = durable.read_json(candidate / "error.json")
-        if report is not None and report.get("job_uuid") == job_id:
-            return candidate
-    return None
-
-
-def orphans(spool: Spool) -> Sequence[Path]:
-    """The folders of all failed jobs."""
-    return [path.parent for path in spool.orphan.glob("*/*/error.json")]

@@ -11,9 +11,10 @@ import ctypes
 import errno
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -147,14 +148,8 @@ def append(path: Path, line: bytes) -> None:
 
 def remove_tree(root: Path) -> None:
     """Delete ``root`` and all below it; symbolic links are removed, never followed. Absent is fine."""
-    with io_errors(f"remove {root.name!r}"):
-        for folder, directories, files in os.walk(root, topdown=False):
-            for name in files:
-                Path(folder, name).unlink(missing_ok=True)
-            for name in directories:
-                path = Path(folder, name)
-                path.unlink() if path.is_symlink() else path.rmdir()
-        if root.is_symlink() or root.is_file():
+    with io_errors(f"remove {root.name!r}"), suppress(FileNotFoundError):
+        if root.is_dir() and not root.is_symlink():
+            shutil.rmtree(root)
+        else:
             root.unlink()
-        elif root.exists():
-            root.rmdir()

@@ -89,17 +89,17 @@ def look(entry: os.DirEntry[str], arrivals: Mapping[str, Arrival]) -> Sighting |
 
 def refuse(path: Path, facts: os.stat_result) -> Refusal | None:
     """Whether an entry is of a kind or mode that cannot be taken."""
-    if stat.S_ISDIR(facts.st_mode):
-        if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-            return Refusal(path, StemdError("STEMD-S006", "the folder cannot be entered and emptied by stemd"))
-        return None
-    if not stat.S_ISREG(facts.st_mode):
-        return Refusal(path, StemdError("STEMD-S007", f"it is a {_kind_name(facts.st_mode)}"))
-    if not ignore.is_audio(path.name):
-        return Refusal(path, StemdError("STEMD-S009", f"no audio suffix: {ignore.suffix(path.name) or 'none'}"))
-    if not os.access(path, os.R_OK):
-        return Refusal(path, StemdError("STEMD-S006", f"mode {stat.filemode(facts.st_mode)}, owner {facts.st_uid}"))
-    return None
+    folder, regular = stat.S_ISDIR(facts.st_mode), stat.S_ISREG(facts.st_mode)
+    error = None
+    if not (folder or regular):
+        error = StemdError("STEMD-S007", f"it is a {_kind_name(facts.st_mode)}")
+    elif regular and not ignore.is_audio(path.name):
+        error = StemdError("STEMD-S009", f"no audio suffix: {ignore.suffix(path.name) or 'none'}")
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        error = StemdError("STEMD-S006", f"stemd may not take things out of the folder {path.parent.name!r}")
+    elif not os.access(path, os.R_OK | os.W_OK | os.X_OK if folder else os.R_OK):
+        error = StemdError("STEMD-S006", f"mode {stat.filemode(facts.st_mode)}, owner {facts.st_uid}")
+    return Refusal(path, error) if error else None
 
 
 def classify(sighting: Sighting, door: Door) -> Candidate | Refusal:

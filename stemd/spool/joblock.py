@@ -10,9 +10,10 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from stemd.core.errors import StemdError
 from stemd.spool.layout import WorkDir
 
 
@@ -64,10 +65,17 @@ def _has_open(pid: int, lock: os.stat_result) -> bool:
 
 
 def release(work: WorkDir, patience: float = 10.0) -> None:
-    """Wait ``patience`` seconds for a left-over worker to let go, then kill it, and wait that long once more."""
+    """Wait ``patience`` seconds for a left-over worker to let go, then kill it, and wait that long once more.
+
+    Raises:
+        StemdError: STEMD-S001, it still holds the job.
+    """
     deadline = time.monotonic() + patience
-    while held(work) and time.monotonic() < deadline + patience:
+    while held(work):
+        if time.monotonic() > deadline + patience:
+            raise StemdError("STEMD-S001", f"another process still works on job {work.job_id}")
         if time.monotonic() > deadline:
             for pid in holders(work):
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)

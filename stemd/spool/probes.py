@@ -5,14 +5,18 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
+import secrets
 import stat
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from stemd.core.errors import StemdError
 from stemd.spool import durable
 from stemd.spool.layout import AREAS, Spool
+
+_PROBE = ".stemd-probe-"
 
 
 def prepare(spool: Spool, doors: Iterable[str]) -> None:
@@ -110,20 +114,22 @@ def check(spool: Spool) -> None:
         probe = _move(probe, spool.root / area)
     _check_noreplace(probe)
     probe.unlink()
-    folder = spool.work / ".stemd-probe.dir"
+    folder = spool.work / f"{_PROBE}{secrets.token_hex(8)}"
     folder.mkdir()
     moved = _move(folder, spool.outbox)
     moved.rmdir()
 
 
 def _no_leftovers(spool: Spool) -> None:
+    """Remove what a check that was killed left behind; a stranger's things of such a name stay."""
     for area in AREAS:
-        for path in (spool.root / area).glob(".stemd-probe*"):
-            path.rmdir() if path.is_dir() else path.unlink()
+        for path in (spool.root / area).glob(f"{_PROBE}*"):
+            with suppress(OSError):
+                path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def _write_probe(folder: Path) -> Path:
-    probe = folder / ".stemd-probe"
+    probe = folder / f"{_PROBE}{secrets.token_hex(8)}"
     try:
         with probe.open("xb") as file:
             file.write(b"stemd")
@@ -151,8 +157,8 @@ def _move(probe: Path, folder: Path) -> Path:
 
 
 def _check_noreplace(probe: Path) -> None:
-    other = probe.with_name(".stemd-probe.2")
-    other.write_bytes(b"")
+    other = probe.with_name(f"{probe.name}.2")
+    other.touch(exist_ok=False)
     try:
         durable.rename(other, probe)
     except FileExistsError:

@@ -24,16 +24,21 @@ class Found(Enum):
     WAITING = "S8"
     FAILED = "S9"
     UNKNOWN = "S11"
+    STUCK = "stuck"
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """One job after recovery: ``job`` is ``None`` until it is sealed, ``result`` is where it was published."""
+    """One job after recovery: ``job`` is ``None`` until it is sealed, ``result`` is where it was published.
+
+    A ``STUCK`` one could not be brought forward, for ``error``; it was left as it is.
+    """
 
     work: WorkDir
     found: Found
     job: Job | None = None
     result: str | None = None
+    error: StemdError | None = None
 
 
 #: The first rule that holds names the state.
@@ -65,7 +70,10 @@ def _has_content(folder: Path) -> bool:
 
 
 def _is_husk(work: WorkDir) -> bool:
-    return all(child.name in {"src", "lock", "origin.json", ".origin.json.tmp"} for child in work.path.iterdir())
+    return all(
+        child.name in {"src", "lock", "job.log.jsonl", "origin.json", ".origin.json.tmp"}
+        for child in work.path.iterdir()
+    )
 
 
 def recover(spool: Spool, progress: Callable[[], None] = lambda: None) -> Iterator[Recovered]:
@@ -82,10 +90,12 @@ def recover(spool: Spool, progress: Callable[[], None] = lambda: None) -> Iterat
             joblock.release(work)
             recovered = _recover_one(spool, work)
         except StemdError as error:
-            if error.code != "STEMD-S012":
-                raise
-            deliver.unknown(spool, work.path, str(error))
-            continue
+            if error.code == "STEMD-S012":
+                deliver.unknown(spool, work.path, str(error))
+                continue
+            recovered = Recovered(work, Found.STUCK, error=error)
+        except OSError as error:
+            recovered = Recovered(work, Found.STUCK, error=StemdError("STEMD-S014", str(error)))
         if recovered is not None:
             yield recovered
 
@@ -104,7 +114,7 @@ def _recover_one(spool: Spool, work: WorkDir) -> Recovered | None:
         case Found.PUBLISHED:
             return _finish_publish(spool, work, job)
         case Found.FAILED:
-            _finish_orphan(spool, work, job)
+            return _finish_orphan(spool, work, job)
         case Found.UNKNOWN:
             raise StemdError("STEMD-S012", "no source, no published marker")
         case Found.STAGED if job is not None:
@@ -146,9 +156,10 @@ def _finish_publish(spool: Spool, work: WorkDir, job: Job | None) -> Recovered |
     return Recovered(work, Found.PUBLISHED, job, str(target))
 
 
-def _finish_orphan(spool: Spool, work: WorkDir, job: Job | None) -> None:
+def _finish_orphan(spool: Spool, work: WorkDir, job: Job | None) -> Recovered:
     """S9: error.json is complete; only the moves are missing."""
     report = durable.read_json(work.error) or {}
     name = report.get("source", {}).get("name")
     title = job.title if job else safe_title(name if isinstance(name, str) else work.job_id)
-    deliver.finish_orphan(spool, work, title, str(report["user_id"]), job)
+    target = deliver.finish_orphan(spool, work, title, str(report["user_id"]), job)
+    return Recovered(work, Found.FAILED, job, str(target), StemdError.from_dict(report))

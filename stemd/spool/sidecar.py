@@ -134,3 +134,12 @@ def write_status(spool: Spool, job_id: str, status: Mapping[str, Any]) -> None:
 def read_status(path: Path) -> dict[str, Any] | None:
     """One status file, ``None`` when absent or torn."""
     return durable.read_json(path)
+
+
+def find_orphan(spool: Spool, job_id: str) -> Path | None:
+    """The folder of a failed job."""
+    for candidate in spool.orphan.glob(f"*/*.{job_id[-8:]}"):
+        report: Mapping[str, Any] | None = durable.read_json(candidate / "error.json")
+        if report is not None and report.get("job_uuid") == job_id:
+            return candidate
+    return None

@@ -60,10 +60,13 @@ class Link:
 
 
 class Reporter:
-    """Passes progress on, not more often than a person can follow, and stops the separation when asked to."""
+    """Passes progress on, not more often than a person can follow, and stops the separation when asked to.
 
-    def __init__(self, link: Link, job_id: str) -> None:
-        self._link, self._job_id = link, job_id
+    ``chunks`` is the folder of checkpoints: how many there are goes along.
+    """
+
+    def __init__(self, link: Link, job_id: str, chunks: Path) -> None:
+        self._link, self._job_id, self._chunks = link, job_id, chunks
         self._stage, self._next = "", 0.0
 
     def __call__(self, progress: Progress) -> None:
@@ -73,7 +76,11 @@ class Reporter:
         if progress.stage != self._stage or now >= self._next:
             self._stage, self._next = progress.stage, now + _PROGRESS_INTERVAL
             self._link.send(
-                "progress", job_uuid=self._job_id, stage=progress.stage, fraction=round(progress.fraction, 4)
+                "progress",
+                job_uuid=self._job_id,
+                stage=progress.stage,
+                fraction=round(progress.fraction, 4),
+                chunks=sum(1 for _ in self._chunks.glob("*.f32")),
             )
 
 
@@ -104,7 +111,7 @@ def _serve(link: Link, engine: Engine, model: ModelInfo, message: Mapping[str, A
     work = WorkDir(Path(message["work"]))
     try:
         with joblock.hold(work):
-            report = run_job(engine, model, job, work, message["attempt"], Reporter(link, job.job_uuid))
+            report = run_job(engine, model, job, work, message["attempt"], Reporter(link, job.job_uuid, work.chunks))
     except CancelledError:
         link.send("cancelled", job_uuid=job.job_uuid)
     except Exception as error:

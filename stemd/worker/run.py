@@ -8,10 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from stemd.core.errors import StemdError
 from stemd.core.job import Job
 from stemd.engines.base import Engine, ModelInfo, ProgressCallback, SeparationRequest, SeparationResult
 from stemd.engines.separate import separate
 from stemd.spool import deliver, durable, sidecar
+from stemd.spool.claim import regular_beneath
 from stemd.spool.layout import WorkDir
 
 _PROC = Path("/proc/self")
@@ -29,8 +31,9 @@ def run_job(
     started, cpu = time.monotonic(), _cpu_seconds()
     _reset_peak()
     _prepare(work)
+    source = _unchanged_source(work, job)
     request = SeparationRequest(
-        source=work.src / job.source.path,
+        source=source,
         chunks=work.chunks,
         out=work.partial,
         stems=job.request.stems or model.stems,
@@ -40,6 +43,7 @@ def run_job(
         stamp=sidecar.stamp(job, model.name),
     )
     result = separate(engine, model, request, report)
+    _unchanged_source(work, job)
     resources = {
         "cpu_seconds": round(_cpu_seconds() - cpu, 3),
         "peak_rss_bytes": _peak_rss(),
@@ -64,6 +68,19 @@ def _prepare(work: WorkDir) -> None:
     with durable.io_errors("make the job's folders"):
         work.partial.mkdir(mode=0o700)
         work.chunks.mkdir(mode=0o700, exist_ok=True)
+
+
+def _unchanged_source(work: WorkDir, job: Job) -> Path:
+    """The source, if it is still the file that was hashed.
+
+    Raises:
+        StemdError: STEMD-S014, it changed since; STEMD-S007 or S010, something else is in its place.
+    """
+    source = regular_beneath(work.src, job.source.path)
+    facts = source.lstat()
+    if (facts.st_size, facts.st_mtime_ns) != (job.source.bytes, job.source.modified_ns):
+        raise StemdError("STEMD-S014", "the source changed after it was taken: somebody still had it open")
+    return source
 
 
 def _measured(

@@ -10,7 +10,7 @@ Worker → daemon (a pipe of its own, so that nothing a library prints can garbl
 
     {"event": "ready", "engine", "model": {…}, "facts": {…}, "seconds"}
     {"event": "unready", "error": {…}}
-    {"event": "progress", "job_uuid", "stage", "fraction"}
+    {"event": "progress", "job_uuid", "stage", "fraction", "chunks"}
     {"event": "staged", "job_uuid", "resources": {…}, "timings": {…}}
     {"event": "failed", "job_uuid", "error": {…}, "trace"}
     {"event": "cancelled", "job_uuid"}

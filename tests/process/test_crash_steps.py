@@ -63,8 +63,9 @@ class Pipeline:
     def finish(self, found: recover.Recovered) -> None:
         """Bring a recovered job to its end."""
         work, job = found.work, found.job
-        if found.found is recover.Found.PUBLISHED:
+        if found.found in {recover.Found.PUBLISHED, recover.Found.FAILED}:
             return
+        assert found.found is not recover.Found.STUCK, found.error
         if job is None:
             work, job = self.seal(work)
         if found.found is not recover.Found.STAGED:

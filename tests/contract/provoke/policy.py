@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -16,6 +19,18 @@ from tests.support.system import NOBODY, in_child
 @provokes("STEMD-P001")
 def a_job_in_somebody_elses_name(bench: Bench) -> Seen:
     return bench.failed(bench.song(), {"user_id": "ana"})
+
+
+@provokes("STEMD-P004")
+def a_model_the_user_may_not_use(bench: Bench) -> Seen:
+    """In a spool of its own: ``stemd run --once`` with a user who may only use htdemucs."""
+    spool = bench.spool()
+    config = bench.config(spool, users={"ana": {"models": ["htdemucs"]}})
+    (spool.inbox / "ana").mkdir()
+    bench.song().rename(spool.inbox / "ana" / "song.wav")
+    assert subprocess.run([sys.executable, "-m", "stemd", "run", "--once", "-c", config], check=False).returncode == 1
+    (report,) = spool.orphan.glob("ana/*/error.json")
+    return Seen.of(json.loads(report.read_text()))
 
 
 @provokes("STEMD-P002")

@@ -55,7 +55,7 @@ def test_only_the_legal_steps(state: JobState) -> None:
 
 def test_a_job_survives_job_json() -> None:
     request = Request("demucs", "nano", ("vocals",), Output("wav", "32f"), {"shifts": 1}, Limits(memory=1, time=2.5))
-    source = Source("a\udcff.mp3", "src/a\udcff.mp3", "00" * 32, 7)
+    source = Source("a\udcff.mp3", "src/a\udcff.mp3", "00" * 32, 7, 1_700_000_000_000_000_001)
     job = Job(new_job_id(), "ana", "", "Año", source, request, 1.5, epoch=2, compliance={"region": "NO"})
     assert Job.from_dict(json.loads(json.dumps(job.to_dict()))) == job
 

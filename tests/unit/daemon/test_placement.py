@@ -22,7 +22,7 @@ def config(tmp_path, **settings):
 
 def live(spool, priority, claimed_at, name="j"):
     request = Request("demucs", "nano", 4, priority=priority)
-    job = Job(JobId(name), "everyone", "", name, Source("s", "s", "0", 1), request, claimed_at)
+    job = Job(JobId(name), "everyone", "", name, Source("s", "s", "0", 1, 0), request, claimed_at)
     return Live(spool, spool.job(name), "everyone", job, claimed_at=claimed_at)
 
 

@@ -162,9 +162,11 @@ def test_a_copy_that_a_crash_left_is_not_kept_with_the_source(way, tmp_path):
     path = way.drop()
     os.link(path, tmp_path / "library.wav")
     work = way.claim(path)
-    (work.src / ".stemd-private").write_bytes(SOURCE[:10])
+    (work.path / "private").write_bytes(SOURCE[:10])
     way.seal(work)
     assert names(work.src) == ["song.wav"]
+    assert (work.src / "song.wav").read_bytes() == SOURCE
+    assert not (work.path / "private").exists()
 
 
 def test_while_somebody_writes_there_is_no_job(way, spool):

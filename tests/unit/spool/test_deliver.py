@@ -10,7 +10,7 @@ import pytest
 
 from stemd.core.errors import StemdError
 from stemd.core.job import Job
-from stemd.spool import attempts, deliver, durable
+from stemd.spool import attempts, deliver, durable, sidecar
 from tests.support.spools import make_spool
 from tests.support.system import NOBODY, in_child, needs_root
 from tests.unit.spool.conftest import SOURCE, Way
@@ -242,17 +242,16 @@ def test_a_late_failure_brings_the_source_along(way, spool):
 
 def test_a_failed_job_is_found_by_its_id_and_put_back_one_epoch_later(way, spool):
     folder, job = fail(way, spool)
-    assert deliver.find_orphan(spool, job.job_uuid) == folder
-    assert list(deliver.orphans(spool)) == [folder]
+    assert sidecar.find_orphan(spool, job.job_uuid) == folder
     work = deliver.retry(spool, folder, job.job_uuid)
     again = Job.from_dict(durable.read_json(work.job))
     assert (again.job_uuid, again.epoch) == (job.job_uuid, 1)
     assert attempts.read(work.attempts).attempts == 0
     assert (work.src / again.source.path).read_bytes() == SOURCE
     assert not work.error.exists()
-    assert deliver.find_orphan(spool, job.job_uuid) is None
+    assert sidecar.find_orphan(spool, job.job_uuid) is None
     deliver.to_orphan(spool, work, StemdError("STEMD-A002"), job.user_id)
-    work = deliver.retry(spool, deliver.find_orphan(spool, job.job_uuid), job.job_uuid)
+    work = deliver.retry(spool, sidecar.find_orphan(spool, job.job_uuid), job.job_uuid)
     assert Job.from_dict(durable.read_json(work.job)).epoch == 2
 
 
@@ -277,7 +276,7 @@ def test_a_job_at_work_cannot_be_put_back_over_itself(way, spool):
 def test_an_orphan_is_not_found_by_eight_digits_alone(way, spool):
     _, job = fail(way, spool)
     impostor = "00000000-0000-7000-8000-0000" + job.job_uuid[-8:]
-    assert deliver.find_orphan(spool, impostor) is None
+    assert sidecar.find_orphan(spool, impostor) is None
 
 
 def test_strange_things_are_put_aside_with_a_reason_and_numbered(spool):

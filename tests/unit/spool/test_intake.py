@@ -78,12 +78,15 @@ def test_other_suffixes_are_refused_and_named(tmp_path):
 
 @needs_root
 def test_what_the_service_may_not_read_is_refused_until_it_may(public_path):
+    public_path.chmod(0o777)
     path = public_path / "song.wav"
     path.write_bytes(b"recording")
     path.chmod(0o600)
     assert in_child(lambda: code(look(public_path)), uid=NOBODY) == "STEMD-S006"
     path.chmod(0o604)
     assert in_child(lambda: isinstance(look(public_path), Sighting), uid=NOBODY)
+    public_path.chmod(0o755)
+    assert in_child(lambda: code(look(public_path)), uid=NOBODY) == "STEMD-S006", "nor what it could not take away"
 
 
 @needs_root

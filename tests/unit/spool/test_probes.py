@@ -68,11 +68,22 @@ def test_a_good_spool_passes_and_keeps_no_trace(spool):
 
 @pytest.mark.parametrize("area", AREAS)
 def test_what_an_aborted_check_left_is_cleared_away(spool, area):
-    (spool.root / area / ".stemd-probe").write_bytes(b"x")
-    (spool.root / area / ".stemd-probe.2").write_bytes(b"x")
-    (spool.root / area / ".stemd-probe.dir").mkdir()
+    (spool.root / area / ".stemd-probe-0123").write_bytes(b"x")
+    (spool.root / area / ".stemd-probe-0123.2").write_bytes(b"x")
+    (spool.root / area / ".stemd-probe-4567").mkdir()
     probes.check(spool)
     assert everything(spool) == sorted(AREAS)
+
+
+def test_a_strangers_things_of_such_a_name_neither_go_nor_stop_the_check(spool, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (spool.inbox / ".stemd-probe-full").mkdir()
+    (spool.inbox / ".stemd-probe-full" / "x").write_bytes(b"x")
+    (spool.inbox / ".stemd-probe-link").symlink_to(victim)
+    probes.check(spool)
+    assert victim.read_bytes() == b"precious"
+    assert (spool.inbox / ".stemd-probe-full" / "x").exists()
 
 
 @needs_root

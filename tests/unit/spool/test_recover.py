@@ -178,7 +178,7 @@ def test_a_state_is_recognised_and_looking_changes_nothing(way, spool, make, sta
 
 
 def test_every_state_is_among_them():
-    assert set(STATES.values()) == set(Found)
+    assert set(STATES.values()) == set(Found) - {Found.STUCK}
 
 
 @pytest.mark.parametrize("make", [husk, bare_husk])
@@ -283,8 +283,9 @@ def test_what_waits_keeps_waiting(way, spool, make):
 @pytest.mark.parametrize("make", [failed, failed_and_half_moved])
 def test_what_failed_goes_to_orphan(way, spool, make):
     work = make(way)
-    assert list(recover.recover(spool)) == []
+    (found,) = recover.recover(spool)
     (folder,) = spool.orphan.glob("everyone/*")
+    assert (found.found, found.result) == (Found.FAILED, str(folder))
     assert folder.name == f"song.{work.job_id[-8:]}"
     assert (folder / "source" / "song.wav").read_bytes() == SOURCE
     assert list(spool.work.iterdir()) == []
@@ -353,6 +354,26 @@ def test_a_source_name_that_is_no_text_gets_through_recovery(way, spool):
     work = way.claim(way.drop(name))
     report = {"code": "STEMD-S010", "user_id": "everyone", "source": {"name": {"base64": "Y2Fm6S53YXY="}}}
     work.error.write_text(json.dumps(report))
-    assert list(recover.recover(spool)) == []
+    assert [found.found for found in recover.recover(spool)] == [Found.FAILED]
     (folder,) = spool.orphan.glob("everyone/*")
     assert (folder / "source" / name).read_bytes() == SOURCE
+
+
+def test_one_folder_that_cannot_be_recovered_does_not_stop_the_others(way, spool, monkeypatch):
+    stuck = way.claim(way.drop("stuck.wav"))
+    good = way.claim(way.drop("good.wav"))
+    stuck.lock.mkdir()  # opening it as a file fails
+    found = {each.work.path: each for each in recover.recover(spool)}
+    assert found[stuck.path].found is Found.STUCK
+    assert found[stuck.path].error.code == "STEMD-S014"
+    assert (stuck.src / "stuck.wav").exists()
+    assert found[good.path].found is Found.CLAIMED
+
+
+def test_a_group_that_does_not_exist_does_not_block_the_way_to_orphan(way, spool):
+    from dataclasses import replace
+
+    work, job = way.seal(way.claim(way.drop()))
+    durable.write_json(work.job, replace(job, request=replace(job.request, group="no-such-group")).to_dict())
+    target = deliver.to_orphan(spool, work, StemdError("STEMD-A001"), "everyone")
+    assert (target / "error.json").exists()

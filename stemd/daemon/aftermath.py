@@ -1,0 +1,44 @@
+"""After a restart: no status file may go on telling of a job that is not unfinished any more."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any
+
+from stemd.core.errors import StemdError
+from stemd.core.job import JobState
+from stemd.spool import durable, sidecar
+from stemd.spool.layout import Spool
+
+
+def settle_statuses(spool: Spool, unfinished: Container[str]) -> None:
+    """Correct each status that says unfinished although its job is not: to how it ended, or by removing it.
+
+    A crash between a job's end and its last status leaves such files. ``unfinished`` are the jobs in work/.
+    """
+    finished: dict[str, str] | None = None
+    for path in spool.status.glob("[!.]*.json"):
+        status = durable.read_json(path)
+        if status is None or path.stem in unfinished or JobState(status["state"]).ended:
+            continue
+        if (orphan := sidecar.find_orphan(spool, path.stem)) is not None:
+            report = StemdError.from_dict(durable.read_json(orphan / "error.json") or {})
+            state = JobState.CANCELLED if report.code == "STEMD-P002" else JobState.FAILED
+            _correct(spool, status, state, str(orphan))
+            continue
+        finished = _results(spool) if finished is None else finished
+        if path.stem in finished:
+            _correct(spool, status, JobState.DONE, finished[path.stem])
+        elif not spool.job(path.stem).path.exists():
+            path.unlink(missing_ok=True)
+
+
+def _results(spool: Spool) -> dict[str, str]:
+    """The finished folders by job."""
+    documents = ((path.parent, durable.read_json(path)) for path in spool.outbox.glob("*/*/manifest.json"))
+    return {document["job_uuid"]: str(folder) for folder, document in documents if document}
+
+
+def _correct(spool: Spool, status: dict[str, Any], state: JobState, result: str) -> None:
+    ended = {"state": state.value, "stage": "ended", "result": result, "next_attempt_at": None, "eta_seconds": None}
+    sidecar.write_status(spool, status["job_uuid"], {**status, **ended})
