@@ -32,6 +32,8 @@ from stemd.ops.view import DaemonView
 from stemd.spool import lease, probes, recover
 from stemd.spool.layout import Spool
 
+#: Settings that are checked but that this version does not act on.
+_NOT_IN_FORCE = ("quotas.", "retention.orphan", "retention.status", "retention.audit", "alerts.", "handoff.", "models.")
 #: With ``--once``, a retry that is due within so many seconds is waited for.
 _SHORT_RETRY = 60.0
 _STATUS_INTERVAL = 5.0
@@ -297,4 +299,9 @@ def run(loaded: Loaded, reload: Callable[[], Loaded], *, once: bool = False) -> 
         StemdError: a start-up check failed.
     """
     logs.configure(loaded.config.log.format, loaded.config.log.level)
+    idle = sorted(
+        key for key, origin in loaded.origins.items() if origin != "default" and key.startswith(_NOT_IN_FORCE)
+    )
+    if idle:
+        logs.get().warning("settings_not_in_force", keys=idle)
     return Service(loaded, reload, once=once).run()

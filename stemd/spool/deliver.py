@@ -6,9 +6,10 @@ retired is retired only after the outbox's own directory was flushed.
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,19 +139,30 @@ def _publish(spool: Spool, work: WorkDir, job: Job) -> Path:
         durable.fsync(work.partial / work.log.name)
         durable.fsync(work.partial)
     home = user_folder(spool.outbox, job.user_id, job.request.mode, job.request.group)
-    number = 1
-    while True:
-        target = home / numbered(job.title, number)
+
+    def note(target: Path) -> None:
         durable.write_json(work.target, {"path": str(target.relative_to(spool.root))})
         step("P2a")
-        try:
-            durable.rename(work.partial, target)
-            break
-        except FileExistsError:
-            number += 1
+
+    target = _rename_numbered(work.partial, home, lambda number: numbered(job.title, number), note)
     step("P2")
     confirm(work, target)
     return target
+
+
+def _rename_numbered(
+    source: Path, home: Path, name: Callable[[int], str], note: Callable[[Path], None] = lambda target: None
+) -> Path:
+    """Rename ``source`` to the first free of ``home/name(1)``, ``name(2)`` …; each is noted before it is tried."""
+    for number in itertools.count(1):
+        target = home / name(number)
+        note(target)
+        try:
+            durable.rename(source, target)
+        except FileExistsError:
+            continue
+        return target
+    raise AssertionError("numbers do not end")
 
 
 def confirm(work: WorkDir, target: Path) -> None:
@@ -222,14 +234,7 @@ def finish_orphan(spool: Spool, work: WorkDir, title: str, user: str, job: Job |
     _grant_orphan(work.path, job)
     durable.fsync(work.path)
     home = user_folder(spool.orphan, user, job.request.mode if job else 0o640, None)
-    number = 1
-    while True:
-        target = home / orphan_name(numbered(title, number), work.job_id)
-        try:
-            durable.rename(work.path, target)
-            break
-        except FileExistsError:
-            number += 1
+    target = _rename_numbered(work.path, home, lambda number: orphan_name(numbered(title, number), work.job_id))
     step("F1c")
     durable.fsync(home)
     durable.fsync(spool.work)
@@ -241,14 +246,7 @@ def unknown(spool: Spool, path: Path, reason: str) -> Path:
     """Put something in no known state aside, with the reason; nothing in it is deleted."""
     home = spool.orphan / "_unknown"
     home.mkdir(exist_ok=True)
-    number = 1
-    while True:
-        target = home / numbered(path.name, number)
-        try:
-            durable.rename(path, target)
-            break
-        except FileExistsError:
-            number += 1
+    target = _rename_numbered(path, home, lambda number: numbered(path.name, number))
     durable.write(target.with_name(f"{target.name}.reason.txt"), f"{reason}\n".encode())
     durable.fsync(spool.work)
     return target
