@@ -143,7 +143,7 @@ def test_a_worker_that_speaks_nonsense_is_killed_and_only_it(site, monkeypatch, 
 def test_what_a_killed_worker_had_said_does_not_make_it_idle(site, monkeypatch):
     worker = site.speaking(monkeypatch, wire.encode({"event": "ready"}))
     site.hear(lambda: site.owner.said)
-    site.pool.run(worker, {"job_uuid": "one"}, "/work/one", 1)
+    site.pool.run(worker, {"job_uuid": "one"}, "/spool/work/one", 1)
     site.pool.kill(worker, "time limit")
     site.pool.done(worker)
     assert site.pool.idle(SETUP) is None, "the next job would be given to a dead process and blamed for its end"
@@ -212,11 +212,17 @@ def test_a_worker_sees_only_what_it_needs_of_the_environment(site, monkeypatch):
 def test_a_worker_hears_its_job(site, monkeypatch):
     echo = 'line = sys.stdin.buffer.readline(); os.write(1, b\'{"event": "heard", \' + line[1:])'
     worker = site.speaking(monkeypatch, rest=echo)
-    site.pool.run(worker, {"job_uuid": "one", "title": "Ø"}, "/work/one", 2)
+    site.pool.run(worker, {"job_uuid": "one", "title": "Ø"}, "/spool/work/one", 2)
     assert (worker.state, worker.job_id) == (WorkerState.BUSY, "one")
     site.hear(lambda: site.owner.said)
     assert site.owner.said == [
-        {"event": "heard", "op": "run", "job": {"job_uuid": "one", "title": "Ø"}, "work": "/work/one", "attempt": 2}
+        {
+            "event": "heard",
+            "op": "run",
+            "job": {"job_uuid": "one", "title": "Ø"},
+            "work": "/spool/work/one",
+            "attempt": 2,
+        }
     ]
     site.pool.done(worker)
     assert (worker.state, worker.job_id, worker.jobs_done) == (WorkerState.IDLE, None, 1)
