@@ -10,6 +10,8 @@ from stemd.core.job import JobState
 from stemd.spool import durable, sidecar
 from stemd.spool.layout import Spool
 
+_UNFINISHED = frozenset(state.value for state in JobState if not state.ended)
+
 
 def settle_statuses(spool: Spool, unfinished: Container[str]) -> None:
     """Correct each status that says unfinished although its job is not: to how it ended, or by removing it.
@@ -19,16 +21,16 @@ def settle_statuses(spool: Spool, unfinished: Container[str]) -> None:
     finished: dict[str, str] | None = None
     for path in spool.status.glob("[!.]*.json"):
         status = durable.read_json(path)
-        if status is None or path.stem in unfinished or JobState(status["state"]).ended:
+        if status is None or path.stem in unfinished or status.get("state") not in _UNFINISHED:
             continue
         if (orphan := sidecar.find_orphan(spool, path.stem)) is not None:
             report = StemdError.from_dict(durable.read_json(orphan / "error.json") or {})
             state = JobState.CANCELLED if report.code == "STEMD-P002" else JobState.FAILED
-            _correct(spool, status, state, str(orphan))
+            _correct(spool, path.stem, status, state, str(orphan))
             continue
         finished = _results(spool) if finished is None else finished
         if path.stem in finished:
-            _correct(spool, status, JobState.DONE, finished[path.stem])
+            _correct(spool, path.stem, status, JobState.DONE, finished[path.stem])
         elif not spool.job(path.stem).path.exists():
             path.unlink(missing_ok=True)
 
@@ -36,9 +38,9 @@ def settle_statuses(spool: Spool, unfinished: Container[str]) -> None:
 def _results(spool: Spool) -> dict[str, str]:
     """The finished folders by job."""
     documents = ((path.parent, durable.read_json(path)) for path in spool.outbox.glob("*/*/manifest.json"))
-    return {document["job_uuid"]: str(folder) for folder, document in documents if document}
+    return {str(document.get("job_uuid")): str(folder) for folder, document in documents if document}
 
 
-def _correct(spool: Spool, status: dict[str, Any], state: JobState, result: str) -> None:
+def _correct(spool: Spool, job_id: str, status: dict[str, Any], state: JobState, result: str) -> None:
     ended = {"state": state.value, "stage": "ended", "result": result, "next_attempt_at": None, "eta_seconds": None}
-    sidecar.write_status(spool, status["job_uuid"], {**status, **ended})
+    sidecar.write_status(spool, job_id, {**status, **ended})
