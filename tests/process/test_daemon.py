@@ -161,6 +161,21 @@ def test_a_killed_daemon_goes_on_where_it_was(tmp_path):
     assert violations(daemon.spool, [song.read_bytes()]) == []
 
 
+def test_a_long_recording_resumes_at_its_last_checkpoint(tmp_path):
+    song = write_wav(tmp_path / "song.wav", seconds=90.0, channels=1)
+    with Daemon(tmp_path) as daemon:
+        daemon.drop(song)
+        eventually(lambda: daemon.events("checkpoint"), 120, "a minute is on the disk")
+        daemon.kill()
+        daemon.start()
+        eventually(daemon.results, 120, "it is done")
+        manifest = daemon.results()["song"]
+        assert manifest["chunks"] == {"total": 2, "reused": 1}
+        assert manifest["source"]["channels"] == 1
+        assert eventually(lambda: daemon.in_state("done"), 10)["interruptions"] == 1
+    assert violations(daemon.spool, [song.read_bytes()]) == []
+
+
 def test_a_poisoned_job_is_given_up_after_its_tries(tmp_path):
     song = write_wav(tmp_path / "song.wav", seconds=25.0)
     with Daemon(tmp_path) as daemon:
