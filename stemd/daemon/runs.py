@@ -31,6 +31,8 @@ class Runs:
         attempts.record_start(live.work.attempts, job.request.engine)
         self._board.metrics.wait.observe(max(0.0, time.time() - live.claimed_at))
         live.started, live.progress = time.monotonic(), 0.0
+        # those of earlier runs are no news: only a further one forgives interruptions
+        live.chunks = max(live.chunks, sum(1 for _ in live.work.chunks.glob("*.f32")))
         live.enter(JobState.RUNNING, "starting" if worker else "loading the model")
         live.log("started", attempt=live.attempts + 1, warm=worker is not None)
         if worker is not None:
@@ -65,10 +67,12 @@ class Runs:
                     self.pool.kill(worker, "time limit")
 
     def reconcile(self) -> None:
-        """Queue again what runs on no worker: its end could not be written down when it came."""
+        """Go on with what runs on no worker: its end could not be written down when it came."""
         held = {worker.job_id for worker in self.pool.workers}
         for live in self._board.in_state(JobState.RUNNING):
-            if live.id not in held:
+            if live.id not in held and live.cancelling:
+                self._board.give_up(live, StemdError("STEMD-P002"))
+            elif live.id not in held:
                 self._board.requeue(live, "its run ended unrecorded")
 
     # ---- the pool's owner

@@ -22,6 +22,7 @@ from stemd.spool import attempts, claim, deliver, durable, intake, recover, side
 from stemd.spool.intake import Candidate, Door, Kind
 from stemd.spool.layout import Spool, WorkDir
 from tests.support.spools import make_spool, violations
+from tests.unit.spool.conftest import measured
 
 SOURCE = b"a recording, as far as the spool is concerned" * 100
 
@@ -74,15 +75,6 @@ class Pipeline:
 
 
 EXTRA: dict[str, str] = {}
-
-
-def measured(files):
-    source = {"frames": 1, "sample_rate": 44100, "channels": 2, "format": "wav"}
-    return {
-        "engine_version": "1", "model": {"name": "stub", "sha256": "0"}, "source": source, "files": files,
-        "gain_db": 0.0,
-        "settings": {}, "attempts": 1, "chunks": {}, "timings": {}, "resources": {}, "warnings": [],
-    }  # fmt: skip
 
 
 def drop(spool: Spool) -> None:

@@ -171,6 +171,8 @@ def test_a_long_recording_resumes_at_its_last_checkpoint(tmp_path):
         eventually(daemon.results, 120, "it is done")
         manifest = daemon.results()["song"]
         assert manifest["chunks"] == {"total": 2, "reused": 1}
+        told = [event["chunks"] for event in daemon.events("checkpoint")]
+        assert told in ([1], [1, 2]), "a chunk of the run before is no new checkpoint"
         assert manifest["source"]["channels"] == 1
         assert eventually(lambda: daemon.in_state("done"), 10)["interruptions"] == 1
     assert violations(daemon.spool, [song.read_bytes()]) == []
