@@ -1,4 +1,7 @@
-"""``python -m tests``: everything a change must pass, in the order of its cost. pytest's closing line comes last."""
+"""``python -m tests``: everything a change must pass, in the order of its cost. pytest's closing line comes last.
+
+The tests run in two processes: those of daemons and disks in one, all others in the other.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ CHECKS = [
     [str(SCRIPTS / "ruff"), "format", "--check", "."],
     [str(SCRIPTS / "lint-imports")],
     [str(SCRIPTS / "mypy")],
-    [sys.executable, "-m", "pytest", *sys.argv[1:]],
+    [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "--durations=20", *sys.argv[1:]],
 ]
 
 

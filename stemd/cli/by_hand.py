@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemd.core.errors import StemdError
 from stemd.core.job import JobState
 from stemd.core.request import user_for
 from stemd.ops.jobs import JobView, reason_of
-from stemd.spool import claim, deliver, durable, joblock, probes, recover, sidecar
-from stemd.spool.layout import Spool
+from stemd.spool import claim, deliver, durable, intents, joblock, probes, recover, sidecar
+from stemd.spool.intents import Intent
+from stemd.spool.layout import Spool, WorkDir
 from stemd.spool.recover import Found
 
 if TYPE_CHECKING:
@@ -44,17 +46,79 @@ def cancel(config: Config, view: JobView) -> str:
     Raises:
         StemdError: STEMD-S001 (a daemon owns the spool after all), STEMD-S016 (it has ended or is no job), STEMD-P003.
     """
+    if view.path is not None:
+        return _decide(config, view, Intent.CANCEL, "cancelling")
     spool, job_id = view.spool, view.job_uuid or ""
-    work, error = spool.job(job_id), StemdError("STEMD-P002")
+    error = StemdError("STEMD-P002")
     with _owned(spool):
-        if not work.path.is_dir() or recover.classify(work) not in _UNFINISHED:
-            raise StemdError("STEMD-S016", f"job {job_id} is not unfinished any more")
+        work = _unfinished(spool, job_id)
         joblock.release(work)
         user = view.user_id or user_for(config, claim.read_origin(work)["inbox"])
         target = deliver.to_orphan(spool, work, error, user)
         state = JobState.CANCELLED.value
         _note(spool, job_id, state=state, stage="ended", user_id=user, reason=reason_of(error), result=str(target))
     return state
+
+
+def hold(config: Config, view: JobView) -> str:
+    """Keep an unfinished job, or an entry of an inbox, back. Returns its state.
+
+    Raises:
+        StemdError: STEMD-S001, STEMD-S016 (it has ended or is no job), STEMD-P003.
+    """
+    if view.path is not None:
+        return _decide(config, view, Intent.HOLD, JobState.HELD.value)
+    state, job_id = JobState.HELD.value, view.job_uuid or ""
+    with _owned(view.spool):
+        durable.write_json(_unfinished(view.spool, job_id).not_before, {"state": state})
+        _note(view.spool, job_id, state=state, stage="held", reason=None)
+    return state
+
+
+def release(config: Config, view: JobView) -> str:
+    """Let a held job, or a held entry of an inbox, go on. Returns its state.
+
+    Raises:
+        StemdError: STEMD-S001, STEMD-S016 (it is not held), STEMD-P003.
+    """
+    if view.state != JobState.HELD.value:
+        raise StemdError("STEMD-S016", f"{view.title} is {view.state}, not held")
+    if view.path is not None:
+        return _decide(config, view, None, JobState.WAITING.value)
+    state, job_id = JobState.WAITING.value, view.job_uuid or ""
+    with _owned(view.spool):
+        _unfinished(view.spool, job_id).not_before.unlink(missing_ok=True)
+        _note(view.spool, job_id, state=state, stage="released", reason=None)
+    return state
+
+
+WORDS = {"retry": retry, "cancel": cancel, "hold": hold, "release": release}
+
+
+def _unfinished(spool: Spool, job_id: str) -> WorkDir:
+    work = spool.job(job_id)
+    if not work.path.is_dir() or recover.classify(work) not in _UNFINISHED:
+        raise StemdError("STEMD-S016", f"job {job_id} is not unfinished any more")
+    return work
+
+
+def _decide(config: Config, view: JobView, intent: Intent | None, state: str) -> str:
+    """Write the decision about an entry of an inbox down; the next daemon follows it."""
+    root = view.spool.root
+    with _owned(view.spool):
+        name = str(Path(view.path or "").relative_to(view.spool.inbox))
+        file = intents.place(config.state_of(root), root)
+        intents.decide(file, name, intent)
+        _hand_over(spool=view.spool, paths=(file.parent, file))
+    return state
+
+
+def _hand_over(spool: Spool, paths: tuple[Path, ...]) -> None:
+    """What root made here must stay readable to the service, whose the spool is."""
+    owner = spool.root.stat()
+    for path in paths:
+        if os.geteuid() == 0 and path.exists():
+            os.chown(path, owner.st_uid, owner.st_gid)
 
 
 @contextmanager

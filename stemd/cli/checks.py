@@ -25,6 +25,7 @@ from stemd.spool.layout import AREAS, Spool
 
 if TYPE_CHECKING:
     from stemd.core.config import Config
+    from stemd.engines.environments import Environment
 
 _GIB = 2**30
 _LOW_SPACE, _NO_SPACE = 10 * _GIB, 1 * _GIB
@@ -121,8 +122,10 @@ def programs() -> Iterator[Finding]:
 def spool(spool: Spool) -> Iterator[Finding]:
     """The root, who owns it, whether its folders can do what the protocol needs, and the room on its disk."""
     what = f"spool {printable(str(spool.root))}"
-    if not spool.root.is_dir():
-        yield bad(what, StemdError("STEMD-S005", "it is not there", remedy=f"Mount it, or: mkdir -p {spool.root}"))
+    try:
+        probes.present(spool)
+    except StemdError as error:
+        yield bad(what, error)
         return
     owner = owner_of(spool)
     yield from _areas(what, spool, owner)
@@ -226,19 +229,34 @@ def _taken(host: str, port: int) -> bool:
 
 def engines(config: Config) -> Iterator[Finding]:
     """Whether each installed engine can be made, each in a process of its own."""
-    from stemd.engines import base
+    from stemd.engines import base, environments
 
     names = base.names()
     if config.defaults.engine not in names:
         yield bad("engine " + config.defaults.engine, StemdError("STEMD-E001", "defaults.engine is not installed"))
     for name in names:
+        level = "fail" if name == config.defaults.engine else "warn"
+        if environments.own_environment(name):
+            yield _environment(environments.Environment(name, config.environment(name)), level)
+            continue
         answer = _python(_TRY_ENGINE, name)
         if answer.returncode == 0:
             yield ok(f"engine {name}", answer.stdout.strip())
         else:
             last = (answer.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-            level = "fail" if name == config.defaults.engine else "warn"
             yield bad(f"engine {name}", StemdError("STEMD-E002", printable(last)), level)
+
+
+def _environment(place: Environment, level: str) -> Finding:
+    what, remedy = f"engine {place.engine}", f"`stemd engines install {place.engine}`"
+    try:
+        place.require()
+    except StemdError as error:
+        return bad(what, error, level)
+    found = ", ".join(f"{name} {number}" for name, number in sorted(place.versions().items()))
+    if not place.current():
+        return Finding("warn", what, f"made by another version of stemd: {found}", "STEMD-E009", remedy)
+    return ok(what, f"{found} in {printable(str(place.root))}")
 
 
 def models(config: Config) -> Iterator[Finding]:
@@ -249,8 +267,9 @@ def models(config: Config) -> Iterator[Finding]:
     here = [entry.name for entry in store.catalogue(folder) if entry.folder is not None]
     yield ok("models", f"{', '.join(here) or 'none'} (store: {printable(str(folder))})")
     wanted = config.defaults.model
-    if config.defaults.engine == "demucs" and not store.present(wanted, folder):
-        message = f"{wanted}, the default model, is not here: jobs for it wait until it is"
+    if config.defaults.engine in {"demucs", "spleeter"} and not store.present(wanted, folder):
+        then = "the first job for it fetches it" if config.models.fetch == "auto" else "jobs for it wait until it is"
+        message = f"{wanted}, the default model, is not here: {then}"
         yield bad("models", StemdError("STEMD-M001", message, remedy=f"stemd models fetch {wanted}"), "warn")
 
 

@@ -107,7 +107,7 @@ def _perform(stage: Stage, *, quiet: bool) -> tuple[JobView, float]:
     from stemd.cli.submit import put
     from stemd.core.config import load
 
-    stage.spool.root.mkdir(parents=True)
+    stage.spool.inbox.mkdir(parents=True)
     quote = json.dumps
     stage.config.write_text(
         _CONFIG.format(spool=quote(str(stage.spool.root)), run=quote(str(stage.root / "run"))), encoding="utf-8"

@@ -18,8 +18,9 @@ from typing import Any
 
 from stemd.core.errors import StemdError
 from stemd.core.job import JobId, printable
-from stemd.spool import durable, ignore
+from stemd.spool import durable, ignore, intake
 from stemd.spool.layout import numbered, safe_title
+from stemd.spool.survey import survey
 
 _MAX_NAME = 255
 _FOLDER_MODE = 0o770
@@ -49,7 +50,8 @@ def check(file: Path) -> None:
     except PermissionError as error:
         raise StemdError("STEMD-S006", f"{shown}: {error.strerror}") from error
     if stat.S_ISDIR(mode):
-        raise StemdError("STEMD-S009", f"{shown} is a folder", remedy="Name the audio files in it.")
+        remedy = "Name the audio files in it; as one mix it goes with --engine mix, or into an inbox of mixes."
+        raise StemdError("STEMD-S009", f"{shown} is a folder", remedy=remedy)
     if not stat.S_ISREG(mode):
         raise StemdError("STEMD-S007", f"{shown} is not a regular file")
     if not os.access(file, os.R_OK):
@@ -83,6 +85,39 @@ def drop_job(file: Path, inbox: Path, taken: frozenset[str], description: Mappin
         durable.fsync(temporary)
         path = _reveal(temporary, inbox, _folder_name(file.name), "", taken)
     return Drop(file, path, JobId(description["job_uuid"]))
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that stemd would not take as one job, before copying it.
+
+    Raises:
+        StemdError: STEMD-S006 or S007 (something in it), STEMD-S009 (there is no recording in it).
+    """
+    if (refusal := intake.refused_inside(folder, os.X_OK)) is not None:
+        raise refusal.error
+    if not survey(folder).recordings:
+        raise StemdError("STEMD-S009", f"there is no audio file in {printable(str(folder))}")
+
+
+def drop_folder(folder: Path, inbox: Path, taken: frozenset[str], description: Mapping[str, Any] | None) -> Drop:
+    """Drop a copy of a folder that is one job; ``description`` becomes its ``job.json``, ``None``: it has its own."""
+    with _hidden(inbox) as temporary:
+        with durable.io_errors("make a folder in the inbox"):
+            for parent, names, files in os.walk(folder):
+                names[:] = [name for name in names if ignore.ignored(name) is None]
+                inside = temporary / Path(parent).relative_to(folder)
+                inside.mkdir()
+                inside.chmod(inside.stat().st_mode & 0o7000 | _FOLDER_MODE)
+                for name in files:
+                    if ignore.ignored(name) is None:
+                        _copy(Path(parent, name), inside / name)
+        if description is not None:
+            document = {"schema_version": 1, **description}
+            durable.write(temporary / "job.json", json.dumps(document, indent=2).encode() + b"\n")
+            (temporary / "job.json").chmod(_FILE_MODE)
+        durable.fsync_tree(temporary)
+        path = _reveal(temporary, inbox, _title(folder.resolve().name), "", taken)
+    return Drop(folder, path, JobId(description["job_uuid"]) if description else None)
 
 
 @contextmanager
@@ -144,6 +179,11 @@ def _numbered_name(stem: str, suffix: str, number: int) -> str:
 
 
 def _folder_name(name: str) -> str:
-    """The staged folder's name, which becomes the title; one that would be left alone gets underscores around it."""
-    title = safe_title(name.removesuffix(Path(name).suffix))
+    """The staged folder's name, which becomes the title."""
+    return _title(name.removesuffix(Path(name).suffix))
+
+
+def _title(name: str) -> str:
+    """A name that is taken: one that would be left alone gets underscores around it."""
+    title = safe_title(name)
     return title if ignore.ignored(title) is None else f"_{title}_"

@@ -39,6 +39,7 @@ COMMANDS = {
     "drain": "stemd.cli.steer:drain",
     "resume": "stemd.cli.steer:resume",
     "reload": "stemd.cli.steer:reload",
+    "audit": "stemd.cli.audit:audit",
     "bench": "stemd.cli.bench.command:bench",
 }
 

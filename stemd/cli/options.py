@@ -61,6 +61,12 @@ def model_store(config_file: Path | None) -> tuple[Path, str | None]:
 
     Works without any configuration, so that models can be fetched before there is one.
     """
+    store, source, _ = model_supply(config_file)
+    return store, source
+
+
+def model_supply(config_file: Path | None) -> tuple[Path, str | None, tuple[str, ...]]:
+    """``model_store``, and the sha256 of the pickles that the operator consents to."""
     from stemd.core.config import load
     from stemd.core.config.places import default_models
 
@@ -69,5 +75,5 @@ def model_store(config_file: Path | None) -> tuple[Path, str | None]:
     except StemdError as error:
         if config_file is not None or error.code != "STEMD-C001":
             raise
-        return default_models(os.environ), None
-    return config.paths.models, config.models.from_
+        return default_models(os.environ), None, ()
+    return config.paths.models, config.models.from_, config.models.pickles

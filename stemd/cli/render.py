@@ -99,6 +99,37 @@ def live(draw: Callable[[], str]) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
+def share(what: str, *, quiet: bool = False) -> Iterator[Callable[[str, float], None]]:
+    """A bar for one long piece of work; yields a function of what is being done and the share that is (0–1)."""
+    if quiet:
+        yield lambda doing, done: None
+    elif not sys.stderr.isatty():
+        yield _quarter_lines(what)
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+        text = TextColumn("{task.description}", markup=False)
+        with Progress(
+            text, BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), console=Console(stderr=True)
+        ) as bars:
+            task = bars.add_task(printable(what), total=1.0)
+            yield lambda doing, done: bars.update(task, description=printable(f"{what}: {doing}"), completed=done)
+
+
+def _quarter_lines(what: str) -> Callable[[str, float], None]:
+    said = -1
+
+    def show(doing: str, done: float) -> None:
+        nonlocal said
+        if int(done * 4) > said:
+            said = int(done * 4)
+            report.note(f"{what}: {done:.0%} {printable(doing)}")
+
+    return show
+
+
+@contextmanager
 def transfer(what: str, *, quiet: bool = False) -> Iterator[Callable[[str, int, int | None], None]]:
     """A bar for files being fetched; yields a function of a file's name, its bytes so far, and in all (``None``: ?)."""
     if quiet or not sys.stderr.isatty():

@@ -1,12 +1,11 @@
 """Steering jobs and the daemon: retry, cancel, hold, release, drain, resume, reload.
 
-A running daemon is asked over its control socket. With none running, ``retry`` and ``cancel`` take the spool's lock
-themselves; the rest has no meaning without a daemon.
+A running daemon is asked over its control socket. With none running, what is about one job is done here, under the
+spool's lock; the rest has no meaning without a daemon.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +63,8 @@ def retry(
 def cancel(config_file: Path | None, as_json: bool, spool: Path | None, job: str) -> None:
     """Cancel an unfinished JOB.
 
-    Its recording goes to orphan/; nothing is deleted.
+    The recording goes to orphan/; nothing is deleted. A file in an inbox is named by its path: it goes there once it
+    is complete.
     """
     config = options.loaded(config_file, spool).config
     view = find_job(config, job)
@@ -73,8 +73,8 @@ def cancel(config_file: Path | None, as_json: bool, spool: Path | None, job: str
     _report([_steer(config, "cancel", view)], as_json, "cancelled", "")
 
 
-def _daemon_only(word: str, done: str, help_text: str) -> click.Command:
-    """A command about one job that only a running daemon can carry out."""
+def _about_one(word: str, done: str, help_text: str) -> click.Command:
+    """A command about one job."""
 
     @click.command(word, help=help_text)
     @click.argument("job")
@@ -82,13 +82,14 @@ def _daemon_only(word: str, done: str, help_text: str) -> click.Command:
     def command(config_file: Path | None, as_json: bool, spool: Path | None, job: str) -> None:
         config = options.loaded(config_file, spool).config
         view = find_job(config, job)
-        _report([_ask(config, word, view)], as_json, done, "")
+        _report([_steer(config, word, view)], as_json, done, "")
 
     return command
 
 
-hold = _daemon_only("hold", "held", "Keep a waiting JOB from starting until it is released.")
-release = _daemon_only("release", "released", "Let a held JOB go on.")
+_BY_PATH = "\n\nA file in an inbox is named by its path."
+hold = _about_one("hold", "held", f"Keep a waiting JOB back until it is released.{_BY_PATH}")
+release = _about_one("release", "released", f"Let a held JOB go on.{_BY_PATH}")
 
 
 def _service(word: str, done: str, help_text: str) -> click.Command:
@@ -111,18 +112,16 @@ reload = _service("reload", "the daemon has read its configuration again", "Read
 
 
 def _ask(config: Config, word: str, view: JobView) -> dict[str, Any]:
-    """One word to the daemon about one job."""
+    """One word to the daemon about one job, or one entry of an inbox."""
     from stemd.daemon import control
 
-    if view.path is not None:
-        remedy = "Move it out of the inbox yourself." if word == "cancel" else "`stemd why FILE` says why."
-        raise StemdError("STEMD-S016", f"{view.title} is still in the inbox, not taken yet", remedy=remedy)
-    answer = control.request(config, {"op": word, "job": view.job_uuid})
+    what = {"job": view.job_uuid} if view.path is None else {"path": view.path}
+    answer = control.request(config, {"op": word, **what})
     return {"job_uuid": view.job_uuid, "title": view.title, "state": answer.get("state")}
 
 
 def _steer(config: Config, word: str, view: JobView) -> dict[str, Any]:
-    """``retry`` or ``cancel``: by the daemon, or by hand when there is none."""
+    """By the daemon, or by hand when there is none."""
     from stemd.cli import by_hand
 
     try:
@@ -130,8 +129,7 @@ def _steer(config: Config, word: str, view: JobView) -> dict[str, Any]:
     except StemdError as error:
         if error.code != "STEMD-S017":
             raise
-    without: dict[str, Callable[[Config, JobView], str]] = {"retry": by_hand.retry, "cancel": by_hand.cancel}
-    return {"job_uuid": view.job_uuid, "title": view.title, "state": without[word](config, view)}
+    return {"job_uuid": view.job_uuid, "title": view.title, "state": by_hand.WORDS[word](config, view)}
 
 
 def _report(done: list[dict[str, Any]], as_json: bool, word: str, nothing: str) -> None:
@@ -140,7 +138,8 @@ def _report(done: list[dict[str, Any]], as_json: bool, word: str, nothing: str) 
     elif not done:
         report.note(nothing)
     for each in [] if as_json else done:
-        click.echo(f"{each['job_uuid']}  {'cancelling' if each['state'] == 'cancelling' else word}: {each['title']}")
+        what = "cancelling" if each["state"] == "cancelling" else word
+        click.echo(f"{each['job_uuid'] or 'in the inbox'}  {what}: {each['title']}")
 
 
 def _shown(view: JobView) -> str:

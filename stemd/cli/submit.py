@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,12 @@ import click
 from stemd.cli import drop, options, report
 from stemd.cli.follow import Followed, exit_status, follow
 from stemd.core.errors import Exit, StemdError
-from stemd.core.job import new_job_id, printable
+from stemd.core.job import JobId, new_job_id, printable
+from stemd.core.request import takes_several
 from stemd.ops.snapshot import owner_of
+from stemd.spool import ignore, probes
 from stemd.spool.layout import Spool
+from stemd.spool.survey import is_staged
 
 if TYPE_CHECKING:
     from stemd.core.config import Config
@@ -41,7 +45,8 @@ def submit(
 ) -> int:
     """Drop FILEs into the inbox, safely; --wait for their stems.
 
-    Each is copied under a hidden name, flushed to the disk, and then renamed into place.
+    Each is copied under a hidden name, flushed to the disk, and then renamed into place. A folder may be named where it
+    is one job: the stems of a mix, or anything with a job.yaml in it.
 
     With --wait the exit status is that of the first job that failed (65 bad audio, 69 no daemon, …), 0 if all are done.
     The job's id is known at once with --wait, --json or any setting; else `stemd list` shows it.
@@ -53,8 +58,12 @@ def submit(
     if owner is not None:
         settings["user_id"] = owner
     staged = bool(settings) or wait or as_json
+    several = takes_several(given["engine"] or config.inbox(door).engine or config.defaults.engine)
     for file in files:
-        drop.check(file)
+        if file.is_dir() and (several or is_staged(file)):
+            drop.check_folder(file)
+        else:
+            drop.check(file)
     drops = [put(config, root, door, file, settings if staged else None) for file in files]
     if not as_json:
         for each in drops:
@@ -70,15 +79,45 @@ def submit(
 
 def put(config: Config, root: Spool, door: str | None, file: Path, settings: Mapping[str, Any] | None) -> drop.Drop:
     """Drop one file behind a door; with ``settings`` (which may be empty) as a staged job with an id of its own."""
+    probes.present(root)
     folder = root.inbox / door if door else root.inbox
     if not folder.is_dir():
         raise StemdError(
             "STEMD-S005", f"{printable(str(folder))} is not there", remedy="Start `stemd run`: it makes it."
         )
     taken = frozenset(config.inboxes) | frozenset(config.users) if door is None else frozenset()
+    if file.is_dir():
+        return _put_folder(file, folder, taken, settings)
     if settings is None:
         return drop.drop_file(file, folder, taken)
     return drop.drop_job(file, folder, taken, {"job_uuid": new_job_id(), **settings})
+
+
+def _put_folder(file: Path, folder: Path, taken: frozenset[str], settings: Mapping[str, Any] | None) -> drop.Drop:
+    """Drop a folder: with the description it has, or, where settings are given or waited for, one of our own."""
+    if not is_staged(file):
+        described = None if settings is None else {"job_uuid": new_job_id(), **settings}
+        return drop.drop_folder(file, folder, taken, described)
+    if settings:
+        remedy = "Say it in the job's own description, or remove that file."
+        raise StemdError("STEMD-S010", f"{printable(file.name)} says itself what it is (job.yaml)", remedy=remedy)
+    own = _own_id(file) if settings is not None else None
+    return replace(drop.drop_folder(file, folder, taken, None), job_id=own)
+
+
+def _own_id(folder: Path) -> JobId:
+    """The id that a staged job names, by which it can be followed.
+
+    Raises:
+        StemdError: STEMD-S010, it names none.
+    """
+    from stemd.core.config import parse_job
+
+    name = next(name for name in ignore.JOB_FILES if (folder / name).exists())
+    if (wanted := parse_job((folder / name).read_bytes(), name).job_uuid) is None:
+        remedy = f"Write a UUID into {name} (`job_uuid:`), or leave out --wait and --json."
+        raise StemdError("STEMD-S010", f"{printable(folder.name)} names no job_uuid to be followed by", remedy=remedy)
+    return wanted
 
 
 def wait_for(config: Config, root: Spool, drops: list[drop.Drop], as_json: bool) -> int:

@@ -133,7 +133,9 @@ class Request:
     """What is asked of an engine, with every default filled in.
 
     ``stems`` is a number of stems or their names; ``options`` are the engine's own and validated by it.
-    ``retention`` is in seconds. ``mode`` and ``group`` are the permissions of the finished files.
+    ``retention`` is in seconds. ``mode`` and ``group`` are the permissions of the finished files. Recordings
+    longer than ``threshold`` seconds keep a checkpoint every ``checkpoint`` seconds. ``next`` is the inbox whose job
+    the stems become.
     """
 
     engine: str
@@ -150,6 +152,9 @@ class Request:
     keep_source: bool = True
     mode: int = 0o640
     group: str | None = None
+    threshold: float = 600.0
+    checkpoint: float = 60.0
+    next: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "stems": self.stems if isinstance(self.stems, int) else list(self.stems)}
@@ -168,10 +173,20 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Length:
+    """How much audio a recording declares to hold: seconds, Hz, channels."""
+
+    seconds: float
+    sample_rate: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
-    """The one file a job works on. ``name`` is its original name, ``path`` where it stands below ``work/J/src``.
+    """A file a job works on. ``name`` is its original name, ``path`` where it stands below ``work/J/src``.
 
     ``bytes`` and ``modified_ns`` are those it was hashed with: a file that has others by now has changed since.
+    ``length`` is what it declares, ``None`` where that could not be read.
     """
 
     name: str
@@ -179,6 +194,28 @@ class Source:
     sha256: str
     bytes: int
     modified_ns: int
+    length: Length | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": encode_name(self.name),
+            "path": encode_name(self.path),
+            "sha256": self.sha256,
+            "bytes": self.bytes,
+            "modified_ns": self.modified_ns,
+            "length": asdict(self.length) if self.length else None,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Source:
+        return cls(
+            name=decode_name(data["name"]),
+            path=decode_name(data["path"]),
+            sha256=data["sha256"],
+            bytes=data["bytes"],
+            modified_ns=data["modified_ns"],
+            length=Length(**data["length"]) if data.get("length") else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +223,9 @@ class Job:
     """One accepted job: ``work/J/job.json``, and the head of every record about it.
 
     ``epoch`` counts how often a person put it back (``stemd retry``); times are seconds since 1970 (UTC).
+    ``album`` is there for a job that came in an album: that one's ``job_uuid``, and in ``place`` the folder (below
+    the user's in the outbox) that the result goes to. ``inputs`` are the files of a job that takes several, by role;
+    its ``source`` is the folder they are in, hashed as the roles and hashes of them all.
     """
 
     job_uuid: JobId
@@ -197,6 +237,13 @@ class Job:
     claimed_at: float
     epoch: int = 0
     compliance: Mapping[str, Any] = field(default_factory=dict)
+    album: Mapping[str, str] | None = None
+    inputs: Mapping[str, Source] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[Source, ...]:
+        """Every file it works on."""
+        return tuple(self.inputs.values()) or (self.source,)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -205,36 +252,27 @@ class Job:
             "user_id": self.user_id,
             "inbox": self.inbox,
             "title": encode_name(self.title),
-            "source": {
-                "name": encode_name(self.source.name),
-                "path": encode_name(self.source.path),
-                "sha256": self.source.sha256,
-                "bytes": self.source.bytes,
-                "modified_ns": self.source.modified_ns,
-            },
+            "source": self.source.to_dict(),
             "request": self.request.to_dict(),
             "claimed_at": self.claimed_at,
             "epoch": self.epoch,
             "compliance": dict(self.compliance),
+            "album": dict(self.album) if self.album else None,
+            **({"inputs": {role: each.to_dict() for role, each in self.inputs.items()}} if self.inputs else {}),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Job:
-        source = data["source"]
         return cls(
             job_uuid=JobId(data["job_uuid"]),
             user_id=data["user_id"],
             inbox=data["inbox"],
             title=decode_name(data["title"]),
-            source=Source(
-                name=decode_name(source["name"]),
-                path=decode_name(source["path"]),
-                sha256=source["sha256"],
-                bytes=source["bytes"],
-                modified_ns=source["modified_ns"],
-            ),
+            source=Source.from_dict(data["source"]),
             request=Request.from_dict(data["request"]),
             claimed_at=data["claimed_at"],
             epoch=data.get("epoch", 0),
             compliance=data.get("compliance", {}),
+            album=data.get("album"),
+            inputs={role: Source.from_dict(each) for role, each in data.get("inputs", {}).items()},
         )

@@ -30,7 +30,16 @@ ENGINE_DEFAULTS: Mapping[str, EngineDefault] = {
     "demucs": EngineDefault("htdemucs", 4),
     "spleeter": EngineDefault("4stems", 4),
     "mix": EngineDefault("mix", ()),
+    "stub": EngineDefault("stub", 4),
 }
+_SEVERAL = frozenset({"mix"})
+#: The form of a mix: `defaults.output` is about stems.
+_OUTPUT_OF_SEVERAL = Output("wav", "24")
+
+
+def takes_several(engine: str) -> bool:
+    """Whether a job of this engine works on several recordings; a folder for it is one job, not an album."""
+    return engine in _SEVERAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +92,12 @@ def resolve(config: Config, inbox: str | None, job: JobFile | None = None) -> Re
     engine = job.engine or home
     model, stems = _model(config, inbox, job, engine)
     operator = config.engine(engine).limits
+    mode, group = permissions(config, inbox)
     return Request(
         engine=engine,
         model=model,
         stems=stems,
-        output=_output(config, inbox, job),
+        output=_output(config, inbox, job, engine),
         options=_over(box.options if home == engine else {}, job.options or {}),
         limits=_lowest((operator, box.limits, job.limits or Limits())),
         priority=_first(job.priority, box.priority, 5),
@@ -96,9 +106,18 @@ def resolve(config: Config, inbox: str | None, job: JobFile | None = None) -> Re
         retention=_minimum((config.retention.outbox, box.retention, job.retention)),
         handoff=dict(job.handoff or {}),
         keep_source=_first(box.source, config.defaults.source) == "keep",
-        mode=_first(box.output.mode, config.defaults.output.mode),
-        group=_first(box.output.group, config.defaults.output.group),
+        mode=mode,
+        group=group,
+        threshold=config.chunking.threshold,
+        checkpoint=config.chunking.checkpoint,
+        next=None if takes_several(engine) else _first(box.next, config.defaults.next),
     )
+
+
+def permissions(config: Config, inbox: str | None) -> tuple[int, str | None]:
+    """Mode and group of what becomes of a file in ``inbox``."""
+    box, defaults = config.inbox(inbox).output, config.defaults.output
+    return _first(box.mode, defaults.mode), _first(box.group, defaults.group)
 
 
 def user_for(config: Config, inbox: str | None, job: JobFile | None = None) -> str:
@@ -155,8 +174,10 @@ def _model(config: Config, inbox: str | None, job: JobFile, engine: str) -> Engi
     return EngineDefault(model, stems)
 
 
-def _output(config: Config, inbox: str | None, job: JobFile) -> Output:
-    layers = (job.output or OutputChange(), config.inbox(inbox).output, config.defaults.output)
+def _output(config: Config, inbox: str | None, job: JobFile, engine: str) -> Output:
+    own = takes_several(engine) and not takes_several(config.defaults.engine)
+    base = _OUTPUT_OF_SEVERAL if own else config.defaults.output
+    layers = (job.output or OutputChange(), config.inbox(inbox).output, base)
     return Output(
         *(_first(*(getattr(layer, key) for layer in layers)) for key in ("format", "bit_depth", "sample_rate"))
     )

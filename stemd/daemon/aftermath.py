@@ -7,7 +7,8 @@ from typing import Any
 
 from stemd.core.errors import StemdError
 from stemd.core.job import JobState
-from stemd.spool import durable, sidecar
+from stemd.spool import durable, ledger, sidecar
+from stemd.spool.audit import finished_folders
 from stemd.spool.layout import Spool
 
 _UNFINISHED = frozenset(state.value for state in JobState if not state.ended)
@@ -31,13 +32,13 @@ def settle_statuses(spool: Spool, unfinished: Container[str]) -> None:
         finished = _results(spool) if finished is None else finished
         if path.stem in finished:
             _correct(spool, path.stem, status, JobState.DONE, finished[path.stem])
-        elif not spool.job(path.stem).path.exists():
+        elif not spool.job(path.stem).path.exists() or ledger.is_split(spool.job(path.stem)):
             path.unlink(missing_ok=True)
 
 
 def _results(spool: Spool) -> dict[str, str]:
     """The finished folders by job."""
-    documents = ((path.parent, durable.read_json(path)) for path in spool.outbox.glob("*/*/manifest.json"))
+    documents = ((folder, durable.read_json(folder / "manifest.json")) for folder in finished_folders(spool.outbox))
     return {str(document.get("job_uuid")): str(folder) for folder, document in documents if document}
 
 

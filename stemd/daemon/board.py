@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -10,20 +11,28 @@ from stemd.core.config import Config
 from stemd.core.errors import DISK_TROUBLE, StemdError
 from stemd.core.job import JobId, JobState, Outcome
 from stemd.daemon.live import Live
+from stemd.ops import logs
 from stemd.ops.metrics import Metrics
-from stemd.spool import deliver, durable
+from stemd.spool import album, deliver, durable
+from stemd.spool.layout import Spool, WorkDir
 
 #: How long a job rests that could not be put into orphan/ (seconds).
 _STALL = 30.0
 
 
 class Board:
-    """The jobs in memory. ``ended`` counts what ended since the start, by outcome."""
+    """The jobs in memory. ``ended`` counts what ended since the start, by outcome.
+
+    ``albums`` are those whose jobs are out but have not all ended, with their spools. ``take_follower`` is called for a
+    job that follows one that has just been published.
+    """
 
     def __init__(self, config: Config, metrics: Metrics) -> None:
         self.config, self.metrics = config, metrics
         self.jobs: dict[JobId, Live] = {}
+        self.albums: dict[JobId, Spool] = {}
         self.ended: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
+        self.take_follower: Callable[[Spool, WorkDir, str], None] = lambda spool, work, user: None
 
     def add(self, live: Live) -> None:
         self.jobs[live.id] = live
@@ -41,7 +50,7 @@ class Board:
 
     def defer(self, live: Live, reason: StemdError) -> None:
         """Wait until what is missing is there."""
-        live.enter(JobState.DEFERRED, "model missing", reason=reason)
+        live.enter(JobState.DEFERRED, "waiting for what is missing", reason=reason)
         live.log("deferred", code=reason.code, reason=reason.message, remedy=reason.remedy)
 
     def wait(self, live: Live, error: StemdError, delay: float) -> None:
@@ -87,13 +96,33 @@ class Board:
         """
         assert live.job is not None
         live.enter(JobState.PUBLISHING, "publishing")
-        target = deliver.to_outbox(live.spool, live.work, live.job)
+        following: list[WorkDir] = []
+        target = deliver.to_outbox(live.spool, live.work, live.job, following.append)
         self.published(live, str(target))
+        for work in following:
+            self.take_follower(live.spool, work, live.user)
 
     def published(self, live: Live, target: str) -> None:
         """The result is in the outbox."""
         live.progress = 1.0
         self._end(live, Outcome.DONE, target, None)
+
+    def await_album(self, spool: Spool, album_id: JobId) -> None:
+        """Tell of an album in its ``album.json`` as soon as its last job has ended."""
+        self.albums[album_id] = spool
+        self.close_albums()
+
+    def close_albums(self) -> None:
+        """Finish the albums whose jobs have all ended; what the disk refuses is tried again at the next call."""
+        for album_id, spool in list(self.albums.items()):
+            try:
+                folder = album.finish(spool, spool.job(album_id))
+            except StemdError as error:
+                logs.get().error("album_not_finished", job_uuid=album_id, code=error.code, reason=error.message)
+                continue
+            if folder is not None:
+                del self.albums[album_id]
+                logs.get().info("album_ended", job_uuid=album_id, result=str(folder))
 
     def _end(self, live: Live, outcome: Outcome, target: str, error: StemdError | None) -> None:
         """The last word on a job: its final status, and the canonical line of the log."""
@@ -107,3 +136,4 @@ class Board:
         self.metrics.end_to_end.observe(seconds)
         facts: dict[str, Any] = {"code": error.code} if error else {}
         live.log("job_ended", outcome=outcome.value, attempts=live.attempts, seconds=seconds, result=target, **facts)
+        self.close_albums()

@@ -9,6 +9,7 @@ from typing import Any
 
 from stemd.core.errors import StemdError
 from stemd.core.job import Job, JobId, JobState, advance, encode_name
+from stemd.core.room import Need
 from stemd.ops import logs
 from stemd.spool import sidecar
 from stemd.spool.layout import Spool, WorkDir
@@ -20,8 +21,8 @@ _STATUS_INTERVAL = 1.0
 class Live:
     """A job in ``work/``. ``job`` is ``None`` until it is sealed; ``started`` is monotonic seconds.
 
-    ``chunks`` is the most checkpoints it ever had. ``unended`` is why it should be in orphan/ but could not be put
-    there: the disk refused.
+    ``chunks`` is the most checkpoints it ever had, ``ooms`` how often it ran out of memory. ``unended`` is why it
+    should be in orphan/ but could not be put there: the disk refused. ``need`` is what it was promised of the disk.
     """
 
     spool: Spool
@@ -32,6 +33,7 @@ class Live:
     stage: str = "claimed"
     progress: float = 0.0
     attempts: int = 0
+    ooms: int = 0
     interruptions: int = 0
     reason: StemdError | None = None
     not_before: float | None = None
@@ -39,6 +41,7 @@ class Live:
     cancelling: bool = False
     chunks: int = 0
     unended: StemdError | None = None
+    need: Need = field(default_factory=Need)
     claimed_at: float = field(default_factory=time.time)
     _status_due: float = 0.0
 
@@ -57,6 +60,11 @@ class Live:
         if state is not JobState.RETRY_WAIT:
             self.not_before = None
         self.write_status()
+
+    def tell(self, stage: str) -> None:
+        """Say what a job in its present state waits for, where that is news."""
+        if stage != self.stage:
+            self.enter(self.state, stage)
 
     def advance_progress(self, stage: str, fraction: float) -> None:
         """Note progress; the status file follows about once a second."""

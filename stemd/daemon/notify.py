@@ -1,11 +1,29 @@
-"""Words to the service manager (sd_notify); silent where there is none."""
+"""Words to the service manager (sd_notify), and what it hands over (sd_listen_fds); silent where there is none."""
 
 from __future__ import annotations
 
 import os
+import socket
 import time
 
 import sdnotify
+
+#: The first descriptor that is handed over (``SD_LISTEN_FDS_START``, sd_listen_fds(3)).
+_FIRST_HANDED_OVER = 3
+
+
+def handed_over() -> socket.socket | None:
+    """The listening socket that the service manager opened for this process (socket activation), if it did.
+
+    The variables that name it are used up: they must not be taken for those of a process started from here.
+    """
+    names = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+    process, count, _ = (os.environ.pop(name, "") for name in names)
+    if process != str(os.getpid()) or not count.isdigit() or int(count) < 1:
+        return None
+    listening = socket.socket(fileno=_FIRST_HANDED_OVER)
+    listening.set_inheritable(False)
+    return listening
 
 
 class ServiceManager:
@@ -30,8 +48,8 @@ class ServiceManager:
     def stopping(self) -> None:
         self._notifier.notify("STOPPING=1")
 
-    def extend_start(self, seconds: float) -> None:
-        """Recovery takes longer: ask for ``seconds`` more."""
+    def extend(self, seconds: float) -> None:
+        """Starting or stopping takes longer: ask for ``seconds`` more, from now."""
         self._notifier.notify(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def alive(self) -> None:

@@ -6,22 +6,43 @@ import os
 
 from stemd.core.config import Config
 from stemd.core.errors import StemdError
+from stemd.core.fairness import Waiting
 from stemd.core.job import Request
 from stemd.daemon.live import Live
 from stemd.daemon.pool import Pool, Worker, WorkerState
-from stemd.engines import base, models
+from stemd.engines import base, environments, models
 from stemd.worker.setup import Setup
 
+_UNKNOWN_LENGTH = 60.0
+#: The engines whose models lie in stemd's store.
+WITH_STORE = frozenset({"demucs", "spleeter"})
 
-def order(live: Live) -> tuple[int, float]:
-    """The queue's order: priority (0 first), then arrival."""
+
+def waiting(live: Live) -> Waiting:
+    """A queued job as the scheduler sees it; one of unknown length counts as a minute."""
     assert live.job is not None
-    return live.job.request.priority, live.claimed_at
+    length = live.job.source.length
+    return Waiting(
+        live.id, live.user, live.job.request.priority, live.claimed_at, length.seconds if length else _UNKNOWN_LENGTH
+    )
 
 
-def setup_for(request: Request, config: Config) -> Setup:
-    """The worker a request needs."""
-    return Setup(request.engine, request.model, str(config.paths.models), config.engine(request.engine).device)
+def most_running(config: Config, user: str) -> int | None:
+    """How many jobs of a user may run at a time; ``None``: any number."""
+    known = config.users.get(user)
+    return config.quotas[known.quota].running if known and known.quota else None
+
+
+def setup_for(request: Request, config: Config, ooms: int = 0) -> Setup:
+    """The worker a request needs; one that ran out of memory with smaller chunks too gets another device."""
+    device = config.engine(request.engine).device if ooms < 2 else "cpu"
+    environment = str(config.environment(request.engine)) if environments.own_environment(request.engine) else ""
+    return Setup(request.engine, request.model, str(config.paths.models), device, environment, supply_of(config))
+
+
+def supply_of(config: Config) -> models.Supply:
+    """How workers may get models that are not in the store."""
+    return models.Supply(config.models.fetch == "auto", config.models.from_, config.models.pickles)
 
 
 def missing(request: Request, config: Config) -> StemdError | None:
@@ -29,10 +50,11 @@ def missing(request: Request, config: Config) -> StemdError | None:
     if request.engine not in base.names():
         installed = ", ".join(base.names())
         return StemdError("STEMD-E001", f"no engine called {request.engine!r}; installed: {installed}")
-    if request.engine != "demucs":
-        return None
     try:
-        models.find(request.model, config.paths.models)
+        if environments.own_environment(request.engine):
+            environments.Environment(request.engine, config.environment(request.engine)).require()
+        if request.engine in WITH_STORE:
+            models.find(request.model, config.paths.models, request.engine)
     except StemdError as error:
         return error
     return None

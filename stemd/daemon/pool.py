@@ -18,11 +18,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
+from stemd.core.errors import StemdError
 from stemd.worker import wire
 from stemd.worker.setup import Setup
 
 #: What a worker inherits from the daemon's environment; everything else stays out.
 _PASSED_ON = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "CUDA_VISIBLE_DEVICES", "TZ"})
+#: And what it needs to fetch a model; the proxies' names are written in capitals or not.
+_NETWORK = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "STEMD_OFFLINE"})
 #: glibc keeps freed blocks instead of giving them back page by page: a fifth to a third faster, same numbers.
 _MALLOC = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592:glibc.malloc.hugetlb=1"
 _STDERR_TAIL = 8192
@@ -94,7 +97,7 @@ class Pool:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(os.environ, threads),
+            env=scrubbed(os.environ, threads),
             start_new_session=True,
         )
         worker = Worker(setup, process, job_id=job_id)
@@ -106,10 +109,10 @@ class Pool:
         self.workers.append(worker)
         return worker
 
-    def run(self, worker: Worker, job: Mapping[str, Any], work: str, attempt: int) -> None:
+    def run(self, worker: Worker, job: Mapping[str, Any], work: str, attempt: int, ease: int = 0) -> None:
         """Give an idle worker a job; the caller has recorded the start durably."""
         worker.enter(WorkerState.BUSY, str(job["job_uuid"]))
-        self._send(worker, {"op": "run", "job": job, "work": work, "attempt": attempt})
+        self._send(worker, {"op": "run", "job": job, "work": work, "attempt": attempt, "ease": ease})
 
     def cancel(self, worker: Worker) -> None:
         """Ask a busy worker to stop between two segments."""
@@ -146,13 +149,19 @@ class Pool:
         if data == b"":
             self._bury(worker)
             return
+        trouble: StemdError | None = None
         try:
             for message in worker.decoder.feed(data or b""):
                 if not isinstance(message.get("event"), str):
                     raise wire.WireError(f"no event: {str(message)[:80]}")
-                self._owner.worker_said(worker, message)
+                try:
+                    self._owner.worker_said(worker, message)
+                except StemdError as error:  # what the worker said after that counts all the same
+                    trouble = error
         except wire.WireError as error:
             self.kill(worker, f"spoke nonsense: {error}")
+        if trouble is not None:
+            raise trouble
 
     def _on_stderr(self, worker: Worker) -> None:
         assert worker.process.stderr is not None
@@ -199,8 +208,9 @@ def _explain(status: int) -> str:
     return f"signal {signal.Signals(-status).name}"
 
 
-def _environment(environ: Mapping[str, str], threads: int) -> dict[str, str]:
-    passed = {key: value for key, value in environ.items() if key in _PASSED_ON}
+def scrubbed(environ: Mapping[str, str], threads: int) -> dict[str, str]:
+    """What a process of ours gets of ``environ``, for ``threads`` threads."""
+    passed = {key: value for key, value in environ.items() if key in _PASSED_ON or key.upper() in _NETWORK}
     counts = {key: str(threads) for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     return {
         **passed,

@@ -6,10 +6,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from stemd.core.errors import StemdError
+from stemd.core.errors import ErrorClass, StemdError
 from stemd.core.job import Job, JobState
 from stemd.daemon import placement, retry
 from stemd.daemon.board import Board
+from stemd.daemon.fetching import Fetching
 from stemd.daemon.live import Live
 from stemd.daemon.pool import Pool, Worker, WorkerState
 from stemd.ops import logs
@@ -24,6 +25,7 @@ class Runs:
 
     def __init__(self, board: Board) -> None:
         self._board = board
+        self.fetching = Fetching()
         self.pool: Pool
 
     def start(self, live: Live, job: Job, worker: Worker | None) -> None:
@@ -39,7 +41,7 @@ class Runs:
             self._give(worker, live, job)
         else:
             config = self._board.config
-            setup = placement.setup_for(job.request, config)
+            setup = placement.setup_for(job.request, config, live.ooms)
             try:
                 self.pool.start(setup, placement.threads(config, job.request.engine), live.id)
             except OSError as error:
@@ -61,7 +63,7 @@ class Runs:
             live = self._board.get(worker.job_id)
             if worker.kill_at is not None and now > worker.kill_at:
                 self.pool.kill(worker, "stop")
-            elif live is not None and live.job is not None and live.started is not None:
+            elif live is not None and live.job is not None and live.started is not None and live.stage != "load":
                 limit = live.job.request.limits.time
                 if limit is not None and now - live.started > limit:
                     self.pool.kill(worker, "time limit")
@@ -118,6 +120,8 @@ class Runs:
     # ---- what follows
 
     def _progressed(self, live: Live, message: Mapping[str, Any]) -> None:
+        if message["stage"] != live.stage:
+            live.log("stage", stage=message["stage"], progress=message["fraction"])
         live.advance_progress(message["stage"], message["fraction"])
         if message["chunks"] > live.chunks:
             live.chunks = message["chunks"]
@@ -125,15 +129,17 @@ class Runs:
             live.log("checkpoint", chunks=live.chunks, progress=live.progress)
 
     def _give(self, worker: Worker, live: Live, job: Job) -> None:
-        self.pool.run(worker, job.to_dict(), str(live.work.path), live.attempts + 1)
+        self.pool.run(worker, job.to_dict(), str(live.work.path), live.attempts + 1, live.ooms)
 
     def _ready(self, worker: Worker, message: Mapping[str, Any], live: Live | None) -> None:
         worker.facts = message["facts"]
+        self.fetching.came(worker.setup.model)
         facts = {key: message[key] for key in ("engine", "model", "seconds")}
         logs.get().info("worker_ready", pid=worker.pid, **facts)
         if live is None or live.job is None:
             self.pool.done(worker)
         else:
+            live.started = time.monotonic()  # what it took to fetch and load a model is not the job's time
             self._give(worker, live, live.job)
 
     def _staged(self, live: Live, message: Mapping[str, Any]) -> None:
@@ -163,9 +169,12 @@ class Runs:
             self._run_failed(live, StemdError.from_dict(message["error"]), message.get("trace"))
 
     def _run_failed(self, live: Live, error: StemdError, trace: str | None) -> None:
-        attempts.record_end(live.work.attempts, "attempt", error.to_dict())
+        waits = error.error_class is ErrorClass.MODEL_MISSING  # for something that is no fault of the job's
+        attempts.record_end(live.work.attempts, "stop" if waits else "attempt", error.to_dict())
+        if error.code == "STEMD-M001" and live.job is not None:
+            self.fetching.failed(live.job.request.model)
         count = attempts.read(live.work.attempts)
-        live.attempts = count.attempts
+        live.attempts, live.ooms = count.attempts, count.ooms
         self._board.metrics.attempts.labels(live.engine, error.error_class.value).inc()
         live.log("attempt_failed", code=error.code, message=error.message, attempt=count.attempts, trace=trace)
         policy = self._board.config.retry

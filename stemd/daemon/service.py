@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import signal
 import time
@@ -19,10 +20,12 @@ from stemd.daemon.aftermath import settle_statuses
 from stemd.daemon.board import Board
 from stemd.daemon.control import ControlServer
 from stemd.daemon.dispatcher import Dispatcher
-from stemd.daemon.notify import ServiceManager
+from stemd.daemon.lookout import Lookout
+from stemd.daemon.notify import ServiceManager, handed_over
 from stemd.daemon.pool import Pool, WorkerState
 from stemd.daemon.runs import Runs
 from stemd.daemon.scanner import Scanner, door_names
+from stemd.daemon.selfaudit import SelfAudit
 from stemd.daemon.steering import Steering
 from stemd.engines import base
 from stemd.ops import logs, web
@@ -33,10 +36,15 @@ from stemd.spool import lease, probes, recover
 from stemd.spool.layout import Spool
 
 #: Settings that are checked but that this version does not act on.
-_NOT_IN_FORCE = ("quotas.", "retention.orphan", "retention.status", "retention.audit", "alerts.", "handoff.", "models.")
+_IN_FORCE = r"quotas\..*\.running"
+_NOT_IN_FORCE = ("quotas.", "retention.orphan", "retention.status", "retention.audit", "alerts.", "handoff.")
 #: With ``--once``, a retry that is due within so many seconds is waited for.
 _SHORT_RETRY = 60.0
 _STATUS_INTERVAL = 5.0
+#: Recovering one job may take so long: a whole result is hashed, on a slow disk (seconds).
+_RECOVERY_STEP = 600.0
+#: Time asked for at each turn while running jobs finish, so that a long drain needs no other unit (seconds).
+_DRAIN_STEP = 30.0
 #: A pause before the loop goes on after the disk failed it (seconds).
 _AFTER_DISK_TROUBLE = 1.0
 
@@ -69,14 +77,16 @@ class Service:
                 stack.callback(os.close, probes.take_lock(spool))
                 probes.check(spool)
             self._open_port(stack)
-            scanners = [Scanner(spool, self._config, self.wake) for spool in self._spools]
+            scanners = [self._watch(spool, stack) for spool in self._spools]
+            self._lookout = Lookout(scanners, self._metrics)
             dispatcher = self._build(scanners)
-            for scanner in dispatcher.scanners:
-                stack.callback(scanner.stop)
             stack.callback(dispatcher.sealer.close)
+            stack.callback(dispatcher.prober.close)  # first: a seal may be waiting for it
             self._open_control(stack)
+            stack.push(self._explain)
             self._take_signals()
             self._recover()
+            self._audit_itself(stack)
             self._loop()
         return self._status()
 
@@ -92,21 +102,28 @@ class Service:
         runs = Runs(board)
         runs.pool = Pool(self._selector, runs)
         self._dispatcher = Dispatcher(board, scanners, runs.pool, runs, self.wake)
-        for scanner in scanners:
-            mode = scanner.watcher.mode
-            self._metrics.watch_mode.labels(str(scanner.spool.inbox), mode).set(1)
-            logs.get().info("watching", inbox=scanner.spool.inbox, mode=mode, why=scanner.watcher.why or None)
         return self._dispatcher
+
+    def _watch(self, spool: Spool, stack: ExitStack) -> Scanner:
+        scanner = Scanner(spool, self._config, self.wake)
+        stack.callback(scanner.stop)
+        scanner.watcher.insist()
+        descriptor = scanner.watcher.fileno()
+        if descriptor is not None:
+            self._selector.register(descriptor, selectors.EVENT_READ, scanner.watcher.read)
+        return scanner
 
     def _open_port(self, stack: ExitStack) -> None:
         listen = self._config.http.listen
-        if listen is None or self._once:
+        listening = handed_over()
+        if self._once or (listening is None and listen is None):
             return
+        listening = listening or web.bind(str(listen))
         health = Health(self._config, self._spools, self._config.paths.models)
         tokens = frozenset(user.token_sha256 for user in self._config.users.values() if user.token_sha256)
-        loopback = web.is_loopback(str(listen))
+        loopback = web.is_loopback(web.address(listening))
         app = web.application(lambda: self._view, health, self._metrics, loopback=loopback, tokens=tokens)
-        port = web.Port(app, str(listen))
+        port = web.Port(app, listening)
         port.start()
         stack.callback(port.stop)
         logs.get().info("http_listening", address=port.address)
@@ -115,6 +132,13 @@ class Service:
         steering = Steering(self._dispatcher, self._reload, lambda: self._look().to_dict())
         stack.callback(ControlServer(self._config, self._selector, steering.answer).close)
 
+    def _audit_itself(self, stack: ExitStack) -> None:
+        if not self._once:
+            board = self._dispatcher.board
+            auditing = SelfAudit(self._spools, lambda: self._config, lambda: frozenset(list(board.jobs)), self._metrics)
+            auditing.start()
+            stack.callback(auditing.stop)
+
     def _take_signals(self) -> None:
         signal.signal(signal.SIGTERM, self._on_stop)
         signal.signal(signal.SIGINT, self._on_stop)
@@ -122,11 +146,11 @@ class Service:
 
     def _recover(self) -> None:
         def progress() -> None:
-            self._manager.extend_start(60)
+            self._manager.extend(_RECOVERY_STEP)
             self._view = DaemonView(loop_at=time.monotonic(), reason="recovering")
 
         for spool in self._spools:
-            for found in recover.recover(spool, progress):
+            for found in recover.recover(spool, progress, self._dispatcher.board.jobs):
                 self._surviving(partial(self._dispatcher.recovered, spool, found))
             settle_statuses(spool, self._dispatcher.board.jobs)
         self._metrics.ready.set(1)
@@ -143,6 +167,7 @@ class Service:
                 self._reload_wanted = False
                 with suppress(StemdError):  # logged and counted; the old configuration stays
                     self._reload()
+            self._lookout.look(time.monotonic())
             pause = self._surviving(self._dispatcher.tick)
             self._view = self._look()
             self._tell_manager()
@@ -186,6 +211,24 @@ class Service:
             if self._selector.get_map().get(key.fd) == key:
                 key.data()
 
+    def _explain(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Whatever went wrong: if a spool has vanished, that is why; its workers have nothing to write to any more.
+
+        Raises:
+            StemdError: STEMD-S020 instead of the error that followed from it.
+        """
+        if not isinstance(error, Exception):
+            return
+        try:
+            self._lookout.spools()
+        except StemdError as vanished:
+            logs.get().critical("spool_vanished", code=vanished.code, reason=vanished.message, remedy=vanished.remedy)
+            self._manager.stopping()
+            for worker in self._dispatcher.pool.workers:
+                self._dispatcher.pool.kill(worker, "spool vanished")
+                worker.process.wait()
+            raise vanished from (None if isinstance(error, StemdError) else error)
+
     def _end(self) -> None:
         self._manager.stopping()
         self._view = DaemonView(loop_at=time.monotonic(), reason="stopping")
@@ -209,7 +252,7 @@ class Service:
         if board.ended[Outcome.FAILED]:
             return Exit.GENERAL
         blocked = any(scanner.blocked for scanner in self._dispatcher.scanners)
-        return Exit.TRY_LATER if board.jobs or blocked else Exit.OK
+        return Exit.TRY_LATER if board.jobs or board.albums or blocked else Exit.OK
 
     # ---- signals and reload
 
@@ -230,8 +273,9 @@ class Service:
         """Take over a changed configuration; one with faults changes nothing.
 
         Raises:
-            StemdError: STEMD-C001 or STEMD-C002.
+            StemdError: STEMD-C001, STEMD-C002, or STEMD-S020.
         """
+        self._lookout.spools()  # inboxes that are missing are made, but not in the folder below a mount
         self._manager.reloading()
         try:
             config = self._load_again().config
@@ -276,13 +320,20 @@ class Service:
                 for worker in dispatcher.pool.workers
             ),
             inboxes=tuple(
-                {"inbox": str(scanner.spool.inbox), "watch": scanner.watcher.mode, **scanner.counts}
+                {
+                    "inbox": str(scanner.spool.inbox),
+                    "watch": {inbox: mode.name for inbox, mode in scanner.watcher.modes.items()},
+                    **scanner.counts,
+                }
                 for scanner in dispatcher.scanners
             ),
         )
 
     def _tell_manager(self) -> None:
+        """After scanning and dispatching, once per turn: the last turn's end was the reaping of workers' words."""
         self._manager.alive()
+        if self._stop_at is not None:
+            self._manager.extend(_DRAIN_STEP)
         if self._view.loop_at >= self._next_status:
             self._next_status = self._view.loop_at + _STATUS_INTERVAL
             self._manager.status(self._view.sentence)
@@ -300,7 +351,9 @@ def run(loaded: Loaded, reload: Callable[[], Loaded], *, once: bool = False) -> 
     """
     logs.configure(loaded.config.log.format, loaded.config.log.level)
     idle = sorted(
-        key for key, origin in loaded.origins.items() if origin != "default" and key.startswith(_NOT_IN_FORCE)
+        key
+        for key, origin in loaded.origins.items()
+        if origin != "default" and key.startswith(_NOT_IN_FORCE) and not re.fullmatch(_IN_FORCE, key)
     )
     if idle:
         logs.get().warning("settings_not_in_force", keys=idle)

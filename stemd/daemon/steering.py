@@ -10,7 +10,10 @@ from stemd.core.errors import StemdError
 from stemd.core.job import Job, JobId, JobState
 from stemd.daemon.dispatcher import Dispatcher
 from stemd.daemon.live import Live
+from stemd.daemon.room import of_job
+from stemd.daemon.scanner import Scanner
 from stemd.spool import deliver, durable, sidecar
+from stemd.spool.intents import Intent
 
 _HOLDABLE = frozenset({JobState.WAITING, JobState.DEFERRED, JobState.RETRY_WAIT})
 
@@ -26,6 +29,8 @@ class Steering:
 
     def answer(self, message: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: PLR0911  one line per word
         match message:
+            case {"op": "cancel" | "hold" | "release" as op, "path": str(path)}:
+                return {"state": self._decide(op, Path(path))}
             case {"op": "cancel", "job": str(job)}:
                 return {"state": self._cancel(self._live(job))}
             case {"op": "hold", "job": str(job)}:
@@ -75,6 +80,15 @@ class Steering:
         live.log("released")
         return live.state.value
 
+    def _decide(self, word: str, path: Path) -> str:
+        """Something that still lies in an inbox."""
+        scanner = self._scanner_of(path)
+        known = scanner.intent(path)
+        if word == "release" and known is not Intent.HOLD:
+            raise StemdError("STEMD-S016", f"{path.name} is not held")
+        scanner.decide(path, None if word == "release" else Intent(word))
+        return {"cancel": "cancelling", "hold": JobState.HELD.value, "release": JobState.WAITING.value}[word]
+
     def _retry(self, job_id: JobId) -> str:
         for scanner in self._dispatcher.scanners:
             orphan = sidecar.find_orphan(scanner.spool, job_id)
@@ -86,7 +100,8 @@ class Steering:
         record = durable.read_json(work.job)
         job = Job.from_dict(record) if record else None
         live = Live(scanner.spool, work, job.user_id if job else orphan.parent.name, job)
-        live.claimed_at = job.claimed_at if job else live.claimed_at
+        if job is not None:
+            live.claimed_at, live.need = job.claimed_at, of_job(job)
         self._board.add(live)
         live.enter(JobState.WAITING, "put back")
         live.log("put_back", epoch=job.epoch if job else None)
@@ -95,7 +110,10 @@ class Steering:
         return live.state.value
 
     def _why(self, path: Path) -> str:
+        return self._scanner_of(path).why(path)
+
+    def _scanner_of(self, path: Path) -> Scanner:
         for scanner in self._dispatcher.scanners:
             if path.is_relative_to(scanner.spool.inbox):
-                return scanner.why(path)
+                return scanner
         raise StemdError("STEMD-S018", f"{path} is in no inbox of this daemon")

@@ -29,6 +29,8 @@ ENTRY_POINT_GROUP = "stemd.engines"
 class ModelInfo:
     """One model as an engine knows it after loading: stems in the model's order, rate in Hz, hash of its weights.
 
+    ``channels`` is 2: a mono source is given on both.
+
     ``max_segment`` is the longest segment the model accepts, in seconds (``None``: any).
     """
 
@@ -78,8 +80,8 @@ class Lane:
 class Engine(Protocol):
     """What a plug-in implements. One instance lives in one worker process and is used by one thread.
 
-    Order of calls: ``load`` once; then for each job ``lanes`` and ``begin``, and ``separate_segments`` many times;
-    ``close`` at the end. Expected failures are ``StemdError`` with a code of the M, E or R family.
+    Order of calls: ``load`` once; then for each job ``lanes``, ``memory`` and ``begin``, and ``separate_segments`` many
+    times; ``close`` at the end. Expected failures are ``StemdError`` with a code of the M, E or R family.
     """
 
     name: str
@@ -93,8 +95,16 @@ class Engine(Protocol):
         """Load ``model`` from the model store onto ``device`` (``auto``, ``cpu``, ``cuda``, ``mps``) and keep it."""
         ...
 
+    def ease(self, options: Mapping[str, Any], level: int) -> Mapping[str, Any]:
+        """``options`` for a job that ran out of memory ``level`` (≥ 1) times: what needs less of it."""
+        ...
+
     def lanes(self, options: Mapping[str, Any], stems: Sequence[str]) -> tuple[Lane, ...]:
         """The passes needed to give ``stems``; validates ``options`` (STEMD-E004)."""
+        ...
+
+    def memory(self, stats: TrackStats) -> int:
+        """Bytes that the engine's processes will have in use at most for this track, with the options of ``lanes``."""
         ...
 
     def begin(self, stats: TrackStats) -> Scaling:
@@ -107,6 +117,10 @@ class Engine(Protocol):
 
     def separate_segments(self, lane: Lane, batch: Frames) -> Mapping[str, Frames]:
         """Separate ``batch`` (segments × frames × channels): for each stem with weight an array of the same shape."""
+        ...
+
+    def notes(self, stats: TrackStats) -> Sequence[str]:
+        """What the manifest warns of: where this track's stems are not what the model gives on the whole of it."""
         ...
 
     def facts(self) -> Mapping[str, Any]:
@@ -124,7 +138,10 @@ class SeparationRequest:
 
     ``source`` is the audio file; ``chunks`` and ``out`` are existing folders to write below: intermediate float32
     stems and finished files. ``tags`` are written into every stem on top of the source's own, ``stamp`` after them
-    (provenance, the ``STEMD_*`` tags). ``checkpoint`` is how many seconds of finished stems are kept at a time.
+    (provenance, the ``STEMD_*`` tags), and the picture ``art`` goes in instead of the source's own. ``title`` names a
+    result that is one file (empty: as the source). Of a track longer than ``threshold`` seconds finished stems are kept
+    every ``checkpoint`` seconds. ``memory`` is how many bytes may
+    be in use (``None``: what the machine has free).
     """
 
     source: Path
@@ -136,11 +153,27 @@ class SeparationRequest:
     tags: Mapping[str, str] = field(default_factory=dict)
     stamp: Mapping[str, str] = field(default_factory=dict)
     checkpoint: float = 60.0
+    threshold: float = 0.0
+    memory: int | None = None
+    art: Path | None = None
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StemTrack:
+    """One of several tracks in a finished file: linear peak, integrated LUFS (BS.1770; ``None``: silence)."""
+
+    stem: str
+    peak: float
+    lufs: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class StemFile:
-    """One finished file, measured after reading it back: linear peak, integrated LUFS (BS.1770; ``None``: silence)."""
+    """One finished file, measured after reading it back: linear peak, integrated LUFS (BS.1770; ``None``: silence).
+
+    ``tracks`` are those of a file that holds several; ``stem``, ``peak`` and ``lufs`` are then the first one's.
+    """
 
     name: str
     stem: str
@@ -151,6 +184,7 @@ class StemFile:
     channels: int
     peak: float
     lufs: float | None
+    tracks: tuple[StemTrack, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +212,54 @@ class SeparationResult:
 
 
 @dataclass(frozen=True, slots=True)
+class MixInput:
+    """One stem of a mix: its file and the sha256 it was taken with."""
+
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class MixRequest:
+    """Everything a mix needs. ``inputs`` are the stems by role; ``find`` gives another file of the job's own folder.
+
+    ``chunks`` and ``out`` are existing folders to write below: what a later attempt can go on from, and finished files.
+    ``output`` is the form of the mix where ``options`` name none; tags, stamp and art as in ``SeparationRequest``.
+    """
+
+    inputs: Mapping[str, MixInput]
+    chunks: Path
+    out: Path
+    output: Output
+    find: Callable[[str], Path]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    stamp: Mapping[str, str] = field(default_factory=dict)
+    art: Path | None = None
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MixResult:
+    """What came out: the mix as a ``source`` of its own, its ``inputs`` as decoded, and files that are no audio."""
+
+    source: SourceFacts
+    inputs: Mapping[str, SourceFacts]
+    files: tuple[StemFile, ...]
+    documents: tuple[str, ...]
+    settings: Mapping[str, Any]
+    timings: Mapping[str, float]
+    chunks: Mapping[str, int]
+    warnings: tuple[str, ...] = ()
+    gain_db: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a separation is: stage ``decode``, ``separate`` or ``encode``; ``fraction`` 0–1 over the whole job."""
+    """Where a job is: its stage, and ``fraction`` 0–1 over all of them.
+
+    The stages of a separation are ``decode``, ``separate`` and ``encode``.
+    """
 
     stage: str
     fraction: float
@@ -193,13 +273,51 @@ class CancelledError(Exception):
 ProgressCallback = Callable[[Progress], None]
 
 
+@runtime_checkable
+class Mixer(Protocol):
+    """An engine that makes one recording of several. As ``Engine``, but it does the whole job itself.
+
+    Only jobs of the engine called ``mix`` are given several recordings so far.
+    """
+
+    name: str
+
+    @property
+    def version(self) -> str:
+        """What a manifest says did the mixing."""
+        ...
+
+    def load(self, model: str, store: Path, device: str) -> ModelInfo:
+        """Get ready; ``model`` is what the engine calls its way of mixing."""
+        ...
+
+    def mix(self, request: MixRequest, report: ProgressCallback) -> MixResult:
+        """Mix ``request.inputs`` into files below ``request.out``.
+
+        Raises:
+            StemdError: of the A, E, R, S families.
+            CancelledError: raised by ``report``.
+        """
+        ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """Settings in force that a manifest records."""
+        ...
+
+    def close(self) -> None:
+        """Free what ``load`` took."""
+        ...
+
+
 def names() -> tuple[str, ...]:
     """The installed engines' names, sorted."""
     return tuple(sorted(point.name for point in entry_points(group=ENTRY_POINT_GROUP)))
 
 
-def create(name: str) -> Engine:
+def create(name: str, environment: Path | None = None) -> Engine | Mixer:
     """Import and make the engine called ``name``; loads nothing yet.
+
+    ``environment`` is the folder of its own Python environment, for an engine that has one.
 
     Raises:
         StemdError: STEMD-E001 (no such engine), STEMD-E002 (its packages do not import).
@@ -208,7 +326,8 @@ def create(name: str) -> Engine:
     if not found:
         raise StemdError("STEMD-E001", f"no engine called {name!r}; installed: {', '.join(names()) or 'none'}")
     try:
-        engine: Engine = found[0].load()()
+        factory = found[0].load()
+        engine: Engine | Mixer = factory(environment) if environment else factory()
     except ImportError as error:
         raise StemdError("STEMD-E002", f"engine {name!r} does not load: {error}") from error
     return engine

@@ -1,7 +1,8 @@
 """Finished float32 stems on disk, in chunks: what a separation that was interrupted need not do again.
 
 ``index.json`` holds the header (everything the numbers depend on) and, per chunk, its frames and sha256. A chunk is
-listed only after it was synced, and used again only when the header is the same and its bytes hash right.
+listed only after it was synced, and used again only when the header is the same and its bytes hash right. Putting the
+chunks together is checked again: their order, their frames, and their bytes as they are read.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _PART = ".part"
 class ChunkStore:
     """The stems of one track of ``total`` frames × ``shape`` (stems, channels), ``chunk`` frames to a file.
 
-    ``open`` first; then ``append`` from frame ``done`` on, ``finish``, and ``read``.
+    ``open`` first; then ``append`` from frame ``done`` on, and ``read``. ``reused`` counts the chunks an earlier
+    attempt left, ``resumes`` how many attempts went on from such chunks, this one included.
     """
 
     folder: Path
@@ -40,16 +42,19 @@ class ChunkStore:
     chunk: int
     done: int = 0
     reused: int = 0
+    resumes: int = 0
     discarded: str = ""
     _chunks: list[dict[str, Any]] = field(default_factory=list)
     _file: BinaryIO | None = None
     _hash: Any = None
     _open_frames: int = 0
+    _checked: int = 0
 
     def open(self) -> None:
         """Take over the good chunks of an earlier attempt, remove everything else; ``discarded`` says why, if so."""
         with writing(self.folder):
             self._chunks = self._good()
+            self.resumes = self.resumes + 1 if self._chunks else 0
             keep = {_INDEX, *(each["name"] for each in self._chunks)}
             for entry in self.folder.iterdir():
                 if entry.name not in keep and (entry.suffix in (".f32", _PART)):
@@ -92,20 +97,37 @@ class ChunkStore:
         """All frames in order, in blocks of frames × stems × channels.
 
         Raises:
-            StemdError: STEMD-S014, a chunk is shorter than it was.
+            StemdError: STEMD-E008, the chunks do not make up the track, or one does not read back as it was written;
+                the next attempt keeps only the good ones. STEMD-S014, the disk.
         """
-        size = 4 * self.shape[0] * self.shape[1]
+        self._check_order()
         for number, chunk in enumerate(self._chunks):
-            left = int(chunk["frames"])
-            path = self._path(number)
-            with writing(path), path.open("rb") as file:
-                while left:
-                    data = file.read(min(left, BLOCK) * size)
-                    if len(data) != min(left, BLOCK) * size:
-                        raise StemdError("STEMD-S014", f"{path.name} ends {left} frames early")
-                    block = np.frombuffer(data, "<f4").reshape(-1, *self.shape)
-                    left -= len(block)
-                    yield block
+            digest = hashlib.sha256() if number >= self._checked else None
+            yield from self._read_one(self._path(number), int(chunk["frames"]), digest)
+            if digest is not None and digest.hexdigest() != chunk["sha256"]:
+                raise StemdError("STEMD-E008", f"{chunk['name']} does not read back as it was written")
+            self._checked = max(self._checked, number + 1)
+
+    def _check_order(self) -> None:
+        names = [chunk["name"] for chunk in self._chunks]
+        frames = [int(chunk["frames"]) for chunk in self._chunks]
+        if names != [self._path(number).name for number in range(self.count)]:
+            raise StemdError("STEMD-E008", f"they are out of order: {', '.join(names[:5])} …")
+        if any(each != self.chunk for each in frames[:-1]) or sum(frames) != self.total:
+            raise StemdError("STEMD-E008", f"they hold {sum(frames)} frames; the track has {self.total}")
+
+    def _read_one(self, path: Path, left: int, digest: Any) -> Iterator[NDArray[np.float32]]:
+        size = 4 * self.shape[0] * self.shape[1]
+        with writing(path), path.open("rb") as file:
+            while left:
+                data = file.read(min(left, BLOCK) * size)
+                if len(data) != min(left, BLOCK) * size:
+                    raise StemdError("STEMD-E008", f"{path.name} ends {left} frames early")
+                if digest is not None:
+                    digest.update(data)
+                block = np.frombuffer(data, "<f4").reshape(-1, *self.shape)
+                left -= len(block)
+                yield block
 
     def _path(self, number: int, suffix: str = "") -> Path:
         return self.folder / f"{number:06d}.f32{suffix}"
@@ -121,7 +143,12 @@ class ChunkStore:
         self._write_index()
 
     def _write_index(self) -> None:
-        document = {"format": FORMAT, "header": self._full_header(), "chunks": self._chunks}
+        document = {
+            "format": FORMAT,
+            "header": self._full_header(),
+            "resumes": self.resumes,
+            "chunks": self._chunks,
+        }
         temporary = self.folder / (_INDEX + _PART)
         with temporary.open("w") as file:
             json.dump(document, file)
@@ -143,6 +170,7 @@ class ChunkStore:
         try:
             document = json.loads((self.folder / _INDEX).read_text())
             old, listed = document["header"], list(document["chunks"])
+            self.resumes = int(document.get("resumes", 0))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return []
         new = self._full_header()

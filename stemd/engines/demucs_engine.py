@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from demucs.apply import BagOfModels
+from demucs.demucs import Demucs
+from demucs.hdemucs import HDemucs
 from demucs.hf import load_safetensors_model
 from demucs.htdemucs import HTDemucs
 from safetensors import SafetensorError, safe_open
@@ -21,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from stemd.core.errors import StemdError
 from stemd.engines import models
 from stemd.engines.base import Lane, ModelInfo, Scaling, TrackStats
-from stemd.engines.demucs_options import DemucsOptions, parse_options
+from stemd.engines.demucs_options import LEAST_SEGMENT, DemucsOptions, parse_options
 
 if TYPE_CHECKING:
     from stemd.engines.base import Frames
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 #: What a weights file may make when it is loaded: its metadata names the class, so it must not name just any.
 _CLASSES = frozenset({"demucs.htdemucs.HTDemucs", "demucs.hdemucs.HDemucs", "demucs.demucs.Demucs"})
 _LEAST_DEVIATION = 1e-8
+#: Bytes: of torch and Python; and for each channel and second of a segment, with a spectrogram and without.
+_LIBRARIES, _SPECTRAL, _WAVEFORM = 320 << 20, 2.1 * (1 << 20), 1.3 * (1 << 20)
 
 
 class DemucsEngine:
@@ -75,6 +79,14 @@ class DemucsEngine:
             max_segment=None if longest == float("inf") else float(longest),
         )
 
+    def ease(self, options: Mapping[str, Any], level: int) -> Mapping[str, Any]:
+        """One segment at a time, each half as long as before; HTDemucs always computes its whole length."""
+        eased = {**options, "batch": 1}
+        if not all(isinstance(network, HTDemucs) for network in self._bag.models):
+            longest = min(float(network.segment) for network in self._bag.models)
+            eased["segment"] = max(LEAST_SEGMENT, float(options.get("segment") or longest) / 2**level)
+        return eased
+
     def lanes(self, options: Mapping[str, Any], stems: Sequence[str]) -> tuple[Lane, ...]:
         """One lane for each member of the bag that counts for one of ``stems``, times the number of shifts.
 
@@ -94,6 +106,23 @@ class DemucsEngine:
             lanes += [Lane(index, length, stride, lead, weights) for lead in leads if weights]
         return tuple(lanes)
 
+    def memory(self, stats: TrackStats) -> int:
+        """The libraries, the weights, and what the widest network computes with: an upper estimate.
+
+        Measured on a CPU in float32, for each channel of a network and each second of each segment of a batch: 1.6 to
+        2.0 MiB with a spectrogram (HTDemucs, HDemucs), 1.1 to 1.25 without (Demucs).
+        """
+        networks, seconds = self._bag.models, stats.frames / self._bag.samplerate
+        weights = sum(each.numel() * each.element_size() for network in networks for each in network.parameters())
+        widest = max(
+            (_WAVEFORM if isinstance(each, Demucs) else _SPECTRAL)
+            * each.channels
+            * min(float(self._options.segment or each.segment), seconds)
+            for each in networks
+        )
+        computing = widest * self._options.batch if self._device.type == "cpu" else 0  # else it lies on the device
+        return int(_LIBRARIES + weights + computing)
+
     def begin(self, stats: TrackStats) -> Scaling:
         """Demucs sees the track less its mean and divided by its deviation."""
         return Scaling(stats.mean, stats.std + _LEAST_DEVIATION)
@@ -102,6 +131,8 @@ class DemucsEngine:
         network = self._bag.models[lane.member]
         if isinstance(network, HTDemucs) and self._options.segment is not None:
             return lane.segment
+        if isinstance(network, HDemucs) and not network.hybrid:
+            return max(frames, int(network.nfft) // 2 + 1)  # its STFT reflects so much at both ends
         return int(network.valid_length(frames)) if hasattr(network, "valid_length") else frames
 
     def separate_segments(self, lane: Lane, batch: Frames) -> Mapping[str, Frames]:
@@ -119,6 +150,9 @@ class DemucsEngine:
             for index, stem in enumerate(self._bag.sources)
             if stem in lane.weights
         }
+
+    def notes(self, stats: TrackStats) -> Sequence[str]:
+        return ()
 
     def facts(self) -> Mapping[str, Any]:
         return {

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stemd.engines.audio import stem_mp4
+from stemd.engines.audio.cover import Cover
 from stemd.engines.audio.decode import Source
-from stemd.engines.audio.encode import StemWriter, on_grid
+from stemd.engines.audio.encode import on_grid
 from stemd.engines.audio.formats import Target
+from stemd.engines.audio.outlet import Label, Outlet, open_outlet
 from stemd.engines.audio.reader import BLOCK
 from stemd.engines.audio.resample import frames_at, reblocked, resampled
-from stemd.engines.audio.tags import stem_tags
-from stemd.engines.audio.verify import verified
 from stemd.engines.base import SeparationRequest, StemFile
 from stemd.engines.checkpoint import ChunkStore
 from stemd.engines.plan import Part, Plan
@@ -41,8 +42,17 @@ class Rendering:
     store: ChunkStore
     model_rate: int
     meter: Meter
+    cover: Cover | None = None
     gain: float = 1.0
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The outputs in order; in a stem file the song comes first."""
+        if self.target.container != "MP4":
+            return self.plan.parts
+        named = {part.name: part for part in self.plan.parts}
+        return (Part(stem_mp4.MASTER), *(named[name] for name in stem_mp4.ordered([*named])))
 
     @property
     def frames(self) -> int:
@@ -53,57 +63,55 @@ class Rendering:
     def shape(self) -> tuple[int, int]:
         return self.frames, self.source.channels
 
-    def write(self) -> list[StemWriter]:
+    def write(self) -> Outlet:
         """Write all files: at unity gain, and where that would clip once more with the gain that does not."""
         wanted = self.request.output.sample_rate
         if self.target.rate != (self.source.rate if wanted == "source" else wanted):
             self.warnings.append(f"{self.target.name} has no such rate: written at {self.target.rate} Hz")
-        writers, excess = self._pass(1.0, 0.0, _FIRST)
+        if self.target.container == "MP4" and self.source.channels == 1:
+            self.warnings.append("a stem file is stereo: the mono source is on both channels")
+        written, excess = self._pass(1.0, 0.0, _FIRST)
         if excess > 1:
             margin = 2.0 ** (2 - (self.target.bits or 24))
             self.gain = (1 - margin) / excess
-            writers, _ = self._pass(self.gain, _FIRST, _SECOND)
-        return writers
+            written, _ = self._pass(self.gain, _FIRST, _SECOND)
+        return written
 
-    def verify(self, written: list[StemWriter]) -> tuple[StemFile, ...]:
+    def verify(self, written: Outlet) -> tuple[StemFile, ...]:
         """Read all files back."""
-        done, of = 0, max(1, self.frames * len(written))
+        done, of = 0, max(1, self.frames * len(self.parts))
 
         def on_block(frames: int) -> None:
             nonlocal done
             done += frames
             self.meter.advance("encode", _SECOND + (1 - _SECOND) * done / of, 1)
 
-        return tuple(
-            verified(part.name, writer, self.shape, on_block)
-            for part, writer in zip(self.plan.parts, written, strict=True)
-        )
+        return written.verified(on_block)
 
-    def _pass(self, gain: float, begin: float, end: float) -> tuple[list[StemWriter], float]:
+    def _pass(self, gain: float, begin: float, end: float) -> tuple[Outlet, float]:
         """One pass over stems and source; also how far the loudest sample is beyond full scale (≤ 1: it fits)."""
         done, excess = 0, 0.0
         with ExitStack() as stack:
-            writers = [stack.enter_context(self._writer(part)) for part in self.plan.parts]
+            outlet = stack.enter_context(self._outlet())
             stems = stack.enter_context(closing(self._stems()))
-            originals = stack.enter_context(closing(self._originals())) if self.plan.uses_source else repeat(None)
+            uses_source = any(part.stem is None for part in self.parts)
+            originals = stack.enter_context(closing(self._originals())) if uses_source else repeat(None)
             for block in stems:
                 values = self._values(block, next(originals), gain)
                 excess = max(excess, *(_excess(each, self.target.ceiling) for each in values))
                 if excess <= 1 or gain != 1:
-                    for writer, each in zip(writers, values, strict=True):
-                        writer.write(on_grid(each, self.target.bits))
+                    outlet.write(values)
                 done += len(block)
                 self.meter.advance("encode", begin + (end - begin) * done / self.frames, 1)
             if excess <= 1 or gain != 1:
-                for writer in writers:
-                    writer.finish()
-        return writers, excess
+                outlet.finish()
+        return outlet, excess
 
     def _values(self, block: NDArray[np.float32], original: Frames | None, gain: float) -> list[Frames]:
         """What each part is in this block (frames × channels), before rounding; rests are taken from rounded stems."""
         scaled = {stem: block[:, index] * np.float32(gain) for index, stem in enumerate(self.plan.needed)}
         values = []
-        for part in self.plan.parts:
+        for part in self.parts:
             if part.stem:
                 values.append(scaled[part.stem])
                 continue
@@ -114,11 +122,11 @@ class Rendering:
             values.append(rest.astype(np.float32))
         return values
 
-    def _writer(self, part: Part) -> StemWriter:
-        path = self.request.out / f"{part.name}.{self.target.name}"
+    def _outlet(self) -> Outlet:
         request = self.request
-        tags = stem_tags(self.source.probe.tags, request.tags, request.stamp, part.name, request.source.stem)
-        return StemWriter(path, self.target, self.shape, tags)
+        name = request.source.stem
+        label = Label(self.source.probe.tags, request.tags, request.stamp, name, request.title or name, self.cover)
+        return open_outlet(request.out, [part.name for part in self.parts], self.target, self.shape, label)
 
     def _stems(self) -> Generator[NDArray[np.float32]]:
         """The model's stems at the output's rate: blocks of frames × stems × channels."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stemd.core.errors import StemdError
-from stemd.engines.audio import decode, formats
+from stemd.engines.audio import cover, decode, formats, stem_mp4
 from stemd.engines.audio.reader import BLOCK
 from stemd.engines.base import (
     Engine,
@@ -23,11 +23,15 @@ from stemd.engines.base import (
     TrackStats,
 )
 from stemd.engines.checkpoint import ChunkStore
+from stemd.engines.memory import check_memory, fits
 from stemd.engines.overlap_add import OverlapAdd
 from stemd.engines.plan import Plan, make_plan
 from stemd.engines.progress import Meter
 from stemd.engines.render import Rendering
 from stemd.engines.track import at_model_rate, measure
+
+#: How often a job is made smaller until its memory is enough.
+_MOST_EASED = 6
 
 
 def separate(
@@ -63,30 +67,53 @@ class _Separation:
         lanes = self.engine.lanes(options, plan.needed)
         source = decode.open_source(self.request.source)
         target = formats.choose(self.request.output, source.rate)
+        if target.container == "MP4":
+            stem_mp4.check([part.name for part in plan.parts])
+        art = cover.load(self.request.art) if self.request.art else source.cover()
         with self._timed("decode"):
             stats = measure(source, self.model.sample_rate, self.model.channels, self.meter)
+        lanes, eased = self._fitted(options, plan, lanes, stats)
         store = self._store(plan, lanes, stats)
         try:
             with self._timed("separate"):
                 self._fill(store, source, plan, lanes, stats)
             with self._timed("encode"):
-                job = Rendering(self.request, plan, source, target, store, self.model.sample_rate, self.meter)
+                job = Rendering(self.request, plan, source, target, store, self.model.sample_rate, self.meter, art)
                 written = job.write()
             with self._timed("verify"):
                 files = job.verify(written)
         finally:
             store.close()
         self.meter.end()
-        warnings = [*source.warnings, *job.warnings, *([store.discarded] if store.discarded else [])]
+        discarded = [store.discarded] if store.discarded else []
+        warnings = [*source.warnings, *eased, *self.engine.notes(stats), *job.warnings, *discarded]
         return SeparationResult(
             source=source.facts(),
             files=files,
             gain_db=20 * float(np.log10(job.gain)),
             settings={**self.engine.facts(), "residual": self.request.options.get("residual", "off")},
             timings=dict(self.timings),
-            chunks={"total": store.count, "reused": store.reused},
+            chunks={"total": store.count, "reused": store.reused, "resumes": store.resumes},
             warnings=tuple(warnings),
         )
+
+    def _fitted(
+        self, options: Mapping[str, Any], plan: Plan, lanes: tuple[Lane, ...], stats: TrackStats
+    ) -> tuple[tuple[Lane, ...], list[str]]:
+        """``lanes`` that the memory is enough for, and what was changed for it, in words.
+
+        Raises:
+            StemdError: STEMD-R005, there is too little for the least the engine can do with.
+        """
+        limit, eased = self.request.memory, options
+        for level in range(1, _MOST_EASED):
+            if fits(self.engine.memory(stats), limit):
+                break
+            eased = self.engine.ease(options, level)
+            lanes = self.engine.lanes(eased, plan.needed)
+        check_memory(self.engine.memory(stats), limit)
+        changed = {name: value for name, value in eased.items() if options.get(name) != value}
+        return lanes, [f"to fit into the memory it was done with {changed}"] if changed else []
 
     def _store(self, plan: Plan, lanes: tuple[Lane, ...], stats: TrackStats) -> ChunkStore:
         header: Mapping[str, Any] = {
@@ -98,7 +125,8 @@ class _Separation:
             "lanes": [[each.member, each.segment, each.stride, each.lead, dict(each.weights)] for each in lanes],
             "track": [stats.frames, stats.mean, stats.std, stats.peak],
         }
-        chunk = max(1, round(self.request.checkpoint * self.model.sample_rate))
+        long = stats.frames > self.request.threshold * self.model.sample_rate
+        chunk = max(1, round(self.request.checkpoint * self.model.sample_rate) if long else stats.frames)
         shape = (len(plan.needed), self.model.channels)
         store = ChunkStore(self.request.chunks, header, stats.frames, shape, chunk)
         store.open()

@@ -13,7 +13,8 @@ import psutil
 
 from stemd import __version__
 from stemd.core.config import Config
-from stemd.engines import base, models
+from stemd.core.errors import StemdError
+from stemd.engines import base, environments, models
 from stemd.ops.view import DaemonView
 from stemd.spool.layout import Spool
 
@@ -47,18 +48,29 @@ class Health:
             "python": platform.python_version(),
             "uptime_seconds": round(time.time() - self._started, 1),
             "daemon": {"pid": self._process.pid, "rss_bytes": self._process.memory_info().rss},
-            "engines": {name: {"models": self._models(name)} for name in base.names()},
+            "engines": {name: self._engine(name) for name in base.names()},
             "packages": self._packages,
             "programs": self._programs,
             "spools": [_disk(spool) for spool in self._spools],
             **{key: value for key, value in view.to_dict().items() if key != "ready"},
         }
 
+    def _engine(self, name: str) -> dict[str, Any]:
+        if not environments.own_environment(name):
+            return {"models": self._models(name)}
+        place = environments.Environment(name, self._config.environment(name))
+        try:
+            place.require()
+            error = None
+        except StemdError as missing:
+            error = missing.to_dict()
+        return {"models": self._models(name), "environment": {"versions": place.versions(), "error": error}}
+
     def _models(self, engine: str) -> list[dict[str, Any]]:
         return [
             {"name": entry.name, "present": entry.folder is not None}
             for entry in models.catalogue(self._store)
-            if (entry.known.engine if entry.known else "demucs") == engine
+            if entry.engine == engine
         ]
 
 

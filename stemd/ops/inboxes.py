@@ -27,13 +27,14 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class Waiting:
     """One entry behind the door called ``door`` (``None``: the inbox itself); ``error`` says why it is not taken.
 
-    ``job_uuid`` is the id a staged job asks for in its job.json.
+    ``job_uuid`` is the id a staged job asks for in its job.json; ``held``: a person holds it back.
     """
 
     path: Path
     door: str | None
     error: StemdError | None
     job_uuid: str | None = None
+    held: bool = False
 
 
 def no_daemon(spool: Spool) -> StemdError:
@@ -61,7 +62,7 @@ def locate(path: Path, all_doors: tuple[Door, ...]) -> Waiting | None:
         door = by_folder.get(candidate.parent)
         if door is not None and candidate not in by_folder:
             entry = door.path / candidate.name
-            error = _error(entry, door, place.relative_to(candidate.parent))
+            error = _error(entry, door)
             return Waiting(entry, door.name, error, _wanted_id(entry))
     return None
 
@@ -78,11 +79,10 @@ def _wanted_id(entry: Path) -> str | None:
     return wanted.lower() if isinstance(wanted, str) and _UUID.fullmatch(wanted.lower()) else None
 
 
-def _error(entry: Path, door: Door, inside: Path) -> StemdError | None:
-    for name in inside.parts:
-        reason = ignore.ignored(name)
-        if reason is not None:
-            return StemdError("STEMD-S009", f"{reason}: {printable(name)!r} is left alone on purpose")
+def _error(entry: Path, door: Door) -> StemdError | None:
+    reason = ignore.ignored(entry.name)
+    if reason is not None:
+        return StemdError("STEMD-S009", f"{reason}: {printable(entry.name)!r} is left alone on purpose")
     if ignore.is_sidecar(entry.name):
         return StemdError("STEMD-S009", f"it is taken together with {printable(entry.name[: -len('.job.yaml')])!r}")
     return _refusal(entry, door)

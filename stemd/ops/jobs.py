@@ -10,7 +10,7 @@ from typing import Any
 from stemd.core.errors import ErrorClass, StemdError
 from stemd.core.job import JobState, decode_name, printable
 from stemd.ops import inboxes
-from stemd.spool import attempts, durable, probes, sidecar
+from stemd.spool import attempts, durable, ledger, probes, sidecar
 from stemd.spool.layout import Spool
 
 _ENDED = frozenset(state.value for state in JobState if state.ended)
@@ -104,9 +104,11 @@ def from_status(spool: Spool, job_id: str) -> JobView | None:
     )
 
 
-def from_work(spool: Spool, job_id: str) -> JobView:
-    """A job the daemon had no time to write a status for."""
+def from_work(spool: Spool, job_id: str) -> JobView | None:
+    """A job the daemon had no time to write a status for; ``None`` for an album: its jobs have theirs."""
     work = spool.job(job_id)
+    if ledger.is_split(work):
+        return None
     job = durable.read_json(work.job) or {}
     origin = durable.read_json(work.origin) or {}
     count = attempts.read(work.attempts)
@@ -149,19 +151,33 @@ def from_orphan(spool: Spool, folder: Path) -> JobView | None:
     )
 
 
-def from_inbox(spool: Spool, found: inboxes.Waiting, owner: int | None, user_id: str | None) -> JobView:
-    """An entry of an inbox."""
+def from_inbox(
+    spool: Spool,
+    found: inboxes.Waiting,
+    owner: int | None,
+    user_id: str | None,
+    kept: Mapping[str, Any] | None = None,
+) -> JobView:
+    """An entry of an inbox; ``kept`` are the ``kept_reasons`` of the spool, if they were read already."""
     error = found.error or (inboxes.no_daemon(spool) if owner is None else None)
+    known = kept_reasons(spool) if kept is None else kept
+    reason = reason_of(error) if error else known.get(str(found.path.relative_to(spool.inbox)))
     return JobView(
         root=str(spool.root),
         job_uuid=found.job_uuid,
-        state=JobState.WAITING.value,
+        state=(JobState.HELD if found.held else JobState.WAITING).value,
         user_id=user_id,
         title=printable(found.path.name),
         stage="inbox",
-        reason=reason_of(error) if error else None,
+        reason=reason,
         path=str(found.path),
     )
+
+
+def kept_reasons(spool: Spool) -> dict[str, Any]:
+    """Why the daemon does not take complete entries, as it last wrote it down, by their path below ``inbox/``."""
+    entries = (durable.read_json(spool.waiting) or {}).get("entries", ())
+    return {decode_name(entry["name"]): entry.get("reason") for entry in entries}
 
 
 def reason_of(error: StemdError) -> dict[str, Any]:

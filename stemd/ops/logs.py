@@ -7,8 +7,9 @@ import logging
 import os
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.processors import JSONRenderer
@@ -20,8 +21,6 @@ from stemd.spool.sidecar import iso
 
 def configure(format: str, level: str) -> None:
     """Set up structlog; ``format``: ``text``, ``json``, or ``auto`` (text on a terminal, else JSON)."""
-    # watchdog talks to the standard library's logging about its own shutdown races; errors still come through
-    logging.getLogger("watchdog").setLevel(logging.CRITICAL)
     console = format == "text" or (format == "auto" and sys.stderr.isatty())
     renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else JSONRenderer()
     structlog.configure(
@@ -33,9 +32,24 @@ def configure(format: str, level: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=_Patient(sys.stderr)),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
+
+
+class _Patient:
+    """A stream whose errors end nobody: where the log goes may be full, or gone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def get() -> FilteringBoundLogger:

@@ -11,6 +11,7 @@ from prometheus_client.exposition import generate_latest
 from stemd import __version__
 from stemd.core.errors import ErrorClass
 from stemd.core.job import JobState, Outcome
+from stemd.spool.audit import INVARIANTS
 
 _JOB_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
 _LIVE_STATES = tuple(state for state in JobState if not state.ended)
@@ -40,6 +41,9 @@ class Metrics:
         )
         self.watch_mode = Gauge(
             "stemd_watch_mode", "1 for the way an inbox is watched.", ["inbox", "mode"], registry=registry
+        )
+        self.overflows = Counter(
+            "stemd_watch_overflows_total", "How often the kernel dropped events of the inboxes.", registry=registry
         )
         self.scan_seconds = Histogram(
             "stemd_scan_duration_seconds",
@@ -78,6 +82,21 @@ class Metrics:
         self.worker_exits = Counter(
             "stemd_worker_exits_total", "Ends of worker processes.", ["reason"], registry=registry
         )
+        self.violations = Counter(
+            "stemd_invariant_violations_total", "Promises found broken.", ["invariant"], registry=registry
+        )
+        self.broken = Gauge(
+            "stemd_invariants_broken",
+            "Places that break a promise, at the last look.",
+            ["invariant"],
+            registry=registry,
+        )
+        self.audited = Gauge(
+            "stemd_self_audit_last_success_timestamp_seconds", "When the last self-audit ended.", registry=registry
+        )
+        self.admission_paused = Gauge(
+            "stemd_admission_paused", "1 while complete entries stay in an inbox.", ["reason"], registry=registry
+        )
         self.orphans = Counter("stemd_orphaned_jobs_total", "Jobs put into orphan/.", ["class"], registry=registry)
         self.recovered = Counter(
             "stemd_recovered_jobs_total", "Jobs found at start, by state.", ["found"], registry=registry
@@ -96,6 +115,11 @@ class Metrics:
                 self.completed.labels(engine, outcome.value)
         for result in ("claimed", "lost", "refused", "duplicate"):
             self.claims.labels(result)
+        for invariant in INVARIANTS:
+            self.violations.labels(invariant)
+            self.broken.labels(invariant)
+        for reason in ("room", "backlog"):
+            self.admission_paused.labels(reason)
         for reason in ("stopped", "died", "killed"):
             self.worker_exits.labels(reason)
 

@@ -10,17 +10,18 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from stemd.core.errors import StemdError
 from stemd.core.job import printable
 from stemd.ops import inboxes
-from stemd.ops.jobs import JobView, believed, from_inbox, from_orphan, from_status, from_work, owner_of
-from stemd.spool import durable
+from stemd.ops.jobs import JobView, believed, from_inbox, from_orphan, from_status, from_work, kept_reasons, owner_of
+from stemd.spool import durable, intents, probes
+from stemd.spool.intents import Intent
 from stemd.spool.layout import Spool
 
 __all__ = ["JobView", "Root", "Snapshot", "Where", "find_in_inbox", "find_job", "owner_of", "read_job", "snapshot"]
@@ -42,6 +43,8 @@ class Where(Protocol):
 
     @property
     def users(self) -> Iterable[str]: ...
+
+    def state_of(self, root: Path) -> Path: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,7 @@ def _permitted() -> Iterator[None]:
 
 def _spools(where: Where) -> Iterator[Spool]:
     for spool in map(Spool, where.spool):
-        if not spool.root.is_dir():
-            raise StemdError("STEMD-S005", f"{spool.root} is not there", remedy=f"Mount it, or: mkdir -p {spool.root}")
+        probes.present(spool)
         yield spool
 
 
@@ -92,7 +94,7 @@ def snapshot(where: Where) -> Snapshot:
     """Look at all spools.
 
     Raises:
-        StemdError: STEMD-S005 (a root is not there), STEMD-S006 (it may not be read).
+        StemdError: STEMD-S005 or STEMD-S019 (a root is not there, or not mounted), STEMD-S006 (it may not be read).
     """
     roots: list[Root] = []
     jobs: list[JobView] = []
@@ -102,7 +104,9 @@ def snapshot(where: Where) -> Snapshot:
         roots.append(Root(str(spool.root), owner))
         views = (load() for load in _index(spool).values())
         jobs += [believed(view, owner) for view in views if view is not None]
-        arriving += [_arriving(spool, found, owner, where) for found in inboxes.waiting(_doors(spool, where))]
+        decided, kept = _decided(spool, where), kept_reasons(spool)
+        waiting = inboxes.waiting(_doors(spool, where))
+        arriving += [_arriving(spool, found, owner, where, decided, kept) for found in waiting]
     jobs.sort(key=lambda job: (job.claimed_at or "", job.job_uuid or ""))
     return Snapshot(tuple(roots), (*jobs, *arriving))
 
@@ -113,7 +117,7 @@ def find_job(where: Where, text: str) -> JobView:
     its folder in orphan/, or the path of a file in an inbox.
 
     Raises:
-        StemdError: STEMD-S015 (none, or several: the message names them), STEMD-S005, STEMD-S006.
+        StemdError: STEMD-S015 (none, or several: the message names them), STEMD-S005, STEMD-S019, STEMD-S006.
     """
     found: dict[str, tuple[Spool, Callable[[], JobView | None]]] = {}
     for spool in _spools(where):
@@ -223,8 +227,25 @@ def _find_staged(where: Where, text: str) -> JobView | None:
     return None
 
 
-def _arriving(spool: Spool, found: inboxes.Waiting, owner: int | None, where: Where) -> JobView:
-    return from_inbox(spool, found, owner, found.door if found.door and found.door in where.users else None)
+def _arriving(
+    spool: Spool,
+    found: inboxes.Waiting,
+    owner: int | None,
+    where: Where,
+    decided: Mapping[str, Intent] | None = None,
+    kept: Mapping[str, Any] | None = None,
+) -> JobView:
+    user = found.door if found.door and found.door in where.users else None
+    name = str(found.path.relative_to(spool.inbox))
+    held = (_decided(spool, where) if decided is None else decided).get(name) is Intent.HOLD
+    return from_inbox(spool, replace(found, held=held), owner, user, kept)
+
+
+def _decided(spool: Spool, where: Where) -> dict[str, Intent]:
+    """What people decided about entries of the inboxes; nothing, for those who may not know."""
+    with suppress(PermissionError):
+        return intents.read(intents.place(where.state_of(spool.root), spool.root))
+    return {}
 
 
 def _doors(spool: Spool, where: Where) -> tuple[inboxes.Door, ...]:

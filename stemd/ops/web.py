@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import ipaddress
+import os
 import socket
 import threading
 import time
@@ -87,18 +88,17 @@ def application(
 
 
 class Port:
-    """The listening socket and the thread that serves it."""
+    """A listening socket and the thread that serves it."""
 
-    def __init__(self, app: Starlette, listen: str) -> None:
-        self._socket = _bind(listen)
+    def __init__(self, app: Starlette, listening: socket.socket) -> None:
+        self._socket = listening
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
 
     @property
     def address(self) -> str:
-        host, port = self._socket.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return address(self._socket)
 
     def start(self) -> None:
         self._thread.start()
@@ -112,8 +112,19 @@ class Port:
         asyncio.run(self._server.serve(sockets=[self._socket]))
 
 
+def address(listening: socket.socket) -> str:
+    """``HOST:PORT`` of a TCP socket; the path of a Unix socket."""
+    name = listening.getsockname()
+    if listening.family == socket.AF_UNIX:
+        return os.fsdecode(name)
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def is_loopback(listen: str) -> bool:
-    """Whether ``HOST:PORT`` can be reached from this machine only."""
+    """Whether ``HOST:PORT``, or the path of a Unix socket, can be reached from this machine only."""
+    if listen.startswith("/"):
+        return True
     host = listen.rpartition(":")[0].strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -121,7 +132,7 @@ def is_loopback(listen: str) -> bool:
         return host == "localhost"
 
 
-def _bind(listen: str) -> socket.socket:
+def bind(listen: str) -> socket.socket:
     """A listening TCP socket for ``HOST:PORT``.
 
     Raises:

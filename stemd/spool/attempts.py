@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from stemd.core.errors import ErrorClass
 from stemd.spool import durable
 from stemd.spool.steps import step
 
@@ -29,6 +30,11 @@ class Count:
     interruptions: int
     starts: int
     records: tuple[dict[str, Any], ...]
+
+    @property
+    def ooms(self) -> int:
+        """How many attempts ran out of memory."""
+        return sum(record.get("class") == ErrorClass.OOM.value for record in self.records)
 
 
 @cache

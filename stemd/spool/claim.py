@@ -6,13 +6,10 @@ before the rename, the destination is flushed before the place it came from.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
-import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,16 +17,19 @@ from typing import Any
 
 from stemd.core.config import Config, JobFile, parse_job
 from stemd.core.errors import StemdError
-from stemd.core.job import Job, JobId, JobState, Source, decode_name, encode_name
+from stemd.core.job import Job, JobId, JobState, Length, Source, decode_name, encode_name
 from stemd.core.policy import admit
-from stemd.core.request import resolve, user_for
-from stemd.spool import durable, ignore, lease, sidecar
-from stemd.spool.intake import Candidate, Kind, identity
-from stemd.spool.layout import Spool, WorkDir, safe_title
+from stemd.core.request import resolve, takes_several, user_for
+from stemd.core.roles import by_role
+from stemd.spool import durable, ignore, lease, sidecar, sources
+from stemd.spool.intake import Candidate, Kind
+from stemd.spool.layout import Spool, WorkDir, names, safe_title
 from stemd.spool.settle import Writers
 from stemd.spool.steps import step
+from stemd.spool.survey import survey
 
-_BLOCK = 1 << 20
+#: So many stems one mix takes.
+MOST_INPUTS = 128
 #: More of a job description is not read; the parser refuses long before.
 _MOST_DESCRIPTION = 1 << 20
 
@@ -58,7 +58,7 @@ def claim(spool: Spool, candidate: Candidate, job_id: JobId) -> WorkDir | None:
     }
     try:
         _accept(candidate)
-        _prepare(spool, work, origin)
+        prepare(work, origin)
         durable.rename(candidate.path, work.src / candidate.path.name)
     except (FileNotFoundError, StemdError) as error:
         _drop_husk(work)
@@ -84,21 +84,24 @@ def _drop_husk(work: WorkDir) -> None:
 
 
 def _accept(candidate: Candidate) -> None:
-    if candidate.kind is Kind.STAGED:
-        durable.fsync_tree(candidate.path)
-    else:
+    if candidate.kind is Kind.FILE:
         durable.fsync(candidate.path)
+        if candidate.sidecar is not None:
+            with suppress(FileNotFoundError):  # it may be taken back until the claim
+                durable.fsync(candidate.sidecar)
+    else:
+        durable.fsync_tree(candidate.path)
     durable.fsync(candidate.door.path)
     step("A2")
 
 
-def _prepare(spool: Spool, work: WorkDir, origin: Mapping[str, Any]) -> None:
+def prepare(work: WorkDir, origin: Mapping[str, Any]) -> None:
+    """Step C1: a job's folder, on the disk before anything is renamed into it."""
     with durable.io_errors("make a job's folder"):
-        work.path.mkdir(mode=0o700)
-        work.src.mkdir(mode=0o700)
+        work.path.mkdir(mode=0o700, exist_ok=True)
+        work.src.mkdir(mode=0o700, exist_ok=True)
     durable.write_json(work.origin, origin)
-    durable.fsync(work.src)
-    durable.fsync(spool.work)
+    durable.fsync(work.path.parent)
     step("C1")
 
 
@@ -124,8 +127,12 @@ def read_origin(work: WorkDir) -> dict[str, Any]:
     return origin
 
 
-def seal(spool: Spool, work: WorkDir, config: Config) -> tuple[WorkDir, Job] | None:
+def seal(
+    spool: Spool, work: WorkDir, config: Config, length: Callable[[Path], Length | None] = lambda path: None
+) -> tuple[WorkDir, Job] | None:
     """Step C4: read the job description, hash the source, write job.json. ``None`` while somebody still writes.
+
+    ``length`` says how much audio a file declares to hold.
 
     The folder may come back under another name: that of the job_uuid the description asks for.
 
@@ -142,21 +149,25 @@ def seal(spool: Spool, work: WorkDir, config: Config) -> tuple[WorkDir, Job] | N
     root = entry if staged else work.src
     _collect_sidecar(spool, origin, work)
     description = _description(root, name, staged)
-    relative = _input_name(description, name, staged)
-    path = regular_beneath(root, relative)
-    user = user_for(config, origin["inbox"], description)
+    user = origin.get("user_id") or user_for(config, origin["inbox"], description)
     request = resolve(config, origin["inbox"], description)
     admit(config, user, request)
-    _make_private(work, path)
-    before = identity(path)
-    digest = sha256(path)
-    if identity(path) != before or lease.writers_of_file(path) is Writers.SOME:
+    if request.art is not None:
+        sources.regular_beneath(root, request.art)
+    if takes_several(request.engine):
+        inputs = _several(work, root, _input_names(root, description, staged), length)
+        source = sources.together(root, work, inputs) if inputs else None
+    else:
+        inputs = {}
+        source = sources.taken(work, sources.regular_beneath(root, _input_name(description, name, staged)), length)
+    if source is None:
         return None
-    title = safe_title(name if staged else _stem(name))
-    source = Source(path.name, str(path.relative_to(work.src)), digest, before[1], before[2])
+    title = next(names(safe_title(name if staged else _stem(name))))
+    belongs = origin.get("album")
     job = Job(
         work.job_id, user, origin["inbox"] or "", title, source, request, origin["claimed_at"],
         compliance=_compliance(config),
+        album={key: belongs[key] for key in ("job_uuid", "place")} if belongs else None, inputs=inputs,
     )  # fmt: skip
     wanted = description.job_uuid if description else None
     _check_plain(job)
@@ -186,19 +197,26 @@ def _stem(name: str) -> str:
 
 def _collect_sidecar(spool: Spool, origin: Mapping[str, Any], work: WorkDir) -> None:
     """A crash between the claim and its sidecar's: fetch the sidecar now."""
-    if origin["kind"] == Kind.FILE.value:
-        door = spool.inbox / origin["inbox"] if origin["inbox"] else spool.inbox
+    door = came_from(spool, origin)
+    if door is not None and origin["kind"] == Kind.FILE.value:
         beside = door / (decode_name(origin["name"]) + ignore.SIDECAR_SUFFIX)
         if os.path.lexists(beside) and not os.path.lexists(work.src / beside.name):
             _take_sidecar(beside, work)
 
 
+def came_from(spool: Spool, origin: Mapping[str, Any]) -> Path | None:
+    """The inbox that an entry was claimed from; ``None`` for a job that came in an album."""
+    if origin.get("album"):
+        return None
+    return spool.inbox / origin["inbox"] if origin["inbox"] else spool.inbox
+
+
 def _description(root: Path, name: str, staged: bool) -> JobFile | None:
-    names = ignore.JOB_FILES if staged else (name + ignore.SIDECAR_SUFFIX,)
-    found = [candidate for candidate in names if os.path.lexists(root / candidate)]
+    possible = ignore.JOB_FILES if staged else (name + ignore.SIDECAR_SUFFIX,)
+    found = [candidate for candidate in possible if os.path.lexists(root / candidate)]
     if not found:
         return None
-    with regular_beneath(root, found[0]).open("rb") as file:
+    with sources.opened(sources.regular_beneath(root, found[0])) as file:
         return parse_job(file.read(_MOST_DESCRIPTION), found[0])
 
 
@@ -207,59 +225,37 @@ def _input_name(description: JobFile | None, name: str, staged: bool) -> str:
         return name
     if description is None:
         raise StemdError("STEMD-S010", "the folder has no job.yaml any more")
-    if description.inputs is not None:
-        raise StemdError("STEMD-E001", "`inputs` belong to the engine mix, which is not installed")
     if description.input is None:
-        raise StemdError("STEMD-S010", "job.yaml: `input` is missing: it names the recording inside the folder")
+        raise StemdError("STEMD-S010", "job.yaml: `input` is missing: it names the one recording this engine takes")
     return description.input
 
 
-def regular_beneath(root: Path, relative: str) -> Path:
-    """The file ``root/relative``, if it is regular and no part of the way is a symbolic link or leads out.
-
-    Raises:
-        StemdError: STEMD-S010 (not there), STEMD-S007 (of another kind).
-    """
-    path = root
-    if Path(relative).is_absolute() or ".." in Path(relative).parts:
-        raise StemdError("STEMD-S010", f"{relative!r} leads out of the folder")
-    for part in Path(relative).parts:
-        path = path / part
-        try:
-            mode = path.lstat().st_mode
-        except FileNotFoundError:
-            raise StemdError("STEMD-S010", f"{relative!r} is not in the folder") from None
-        if stat.S_ISLNK(mode):
-            raise StemdError("STEMD-S007", f"{relative!r} goes through a symbolic link")
-    if not stat.S_ISREG(path.lstat().st_mode):
-        raise StemdError("STEMD-S007", f"{relative!r} is not a regular file")
-    return path
+def _input_names(root: Path, description: JobFile | None, staged: bool) -> Mapping[str, str]:
+    """The files of a mix by role: as the description says, else every recording in the folder."""
+    if not staged:
+        remedy = "Put its stems into a folder and drop that: see docs/mix.md."
+        raise StemdError("STEMD-S010", "a mix is of several recordings; this is a file by itself", remedy=remedy)
+    if description is not None and description.input is not None:
+        raise StemdError("STEMD-S010", "job.yaml: a mix takes `inputs`, several; `input` names one")
+    named = description.inputs if description is not None else None
+    if isinstance(named, Mapping):
+        return named
+    if not (files := named or survey(root).recordings):
+        remedy = "Put the stems into the folder and drop it again."
+        raise StemdError("STEMD-S010", "there is no recording in the folder to mix", remedy=remedy)
+    return by_role(files)
 
 
-def _make_private(work: WorkDir, path: Path) -> None:
-    """A file with a second name could change under us: work on a copy of our own.
-
-    The copy is made in a folder that nobody else can write to; the one the file is in may still be its dropper's.
-    """
-    if path.stat().st_nlink == 1:
-        return
-    copy = work.path / "private"
-    with durable.io_errors("copy a file that has a second name"):
-        copy.unlink(missing_ok=True)
-        with path.open("rb") as source, copy.open("xb") as target:
-            shutil.copyfileobj(source, target, _BLOCK)
-        durable.fsync(copy)
-        copy.replace(path)
-    durable.fsync(path.parent)
-
-
-def sha256(path: Path) -> str:
-    """The file's SHA-256, hex."""
-    digest = hashlib.sha256()
-    with durable.io_errors(f"read {path.name!r}"), path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def _several(
+    work: WorkDir, root: Path, names: Mapping[str, str], length: Callable[[Path], Length | None]
+) -> dict[str, Source]:
+    """All inputs, hashed; none while somebody still writes to one of them."""
+    if len(names) > MOST_INPUTS:
+        raise StemdError("STEMD-S010", f"{len(names)} stems; a mix takes {MOST_INPUTS} at most")
+    paths = {role: sources.regular_beneath(root, name) for role, name in names.items()}
+    found = {path: sources.taken(work, path, length) for path in dict.fromkeys(paths.values())}
+    known = {path: source for path, source in found.items() if source is not None}
+    return {role: known[path] for role, path in paths.items()} if len(known) == len(found) else {}
 
 
 def _content_of(spool: Spool, job_id: JobId) -> str | None:

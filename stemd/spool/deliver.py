@@ -6,21 +6,25 @@ retired is retired only after the outbox's own directory was flushed.
 
 from __future__ import annotations
 
-import itertools
+import grp
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stemd.core.errors import StemdError
-from stemd.core.job import Job, decode_name, encode_name
-from stemd.spool import attempts, durable, sidecar
-from stemd.spool.claim import read_origin, regular_beneath, sha256
+from stemd.core.job import Job, JobId, JobState, decode_name, encode_name
+from stemd.spool import attempts, durable, follow, ledger, sidecar, sources
+from stemd.spool.claim import read_origin
 from stemd.spool.intake import Kind
-from stemd.spool.layout import Spool, WorkDir, numbered, orphan_name, safe_title
+from stemd.spool.layout import Spool, WorkDir, names, orphan_name, safe_title
 from stemd.spool.steps import step
+
+#: How often publishing starts over because the folder for the result is taken away meanwhile.
+_MOVED_AWAY = 10
 
 
 def stage(work: WorkDir, job: Job, document: Mapping[str, Any], source_tags: Mapping[str, str]) -> None:
@@ -29,7 +33,10 @@ def stage(work: WorkDir, job: Job, document: Mapping[str, Any], source_tags: Map
     ``document`` is the manifest; the stems are in ``out.partial`` already, flushed and read back by the engine.
     """
     for file in document["files"]:
-        durable.write_json(work.partial / f"{file['name']}.tags.json", sidecar.tags(document, file, source_tags))
+        tags = sidecar.tags(document, file, source_tags)
+        durable.write_json(work.partial / f"{file['name']}.tags.json", tags, durable=False)  # flushed with the stems
+    follow.prepare(work, job, document)
+    durable.fsync(work.path)  # the folder's own name, before the source moves into it or its result is noted
     step("P1a")
     if job.request.keep_source:
         durable.rename(_source_root(work), work.kept_source)
@@ -37,9 +44,11 @@ def stage(work: WorkDir, job: Job, document: Mapping[str, Any], source_tags: Map
     grant(work.partial, job.request.mode, job.request.group)
     durable.fsync_tree(work.partial)
     step("P1b")
-    durable.write_json(work.manifest, document)
-    grant(work.manifest, job.request.mode, job.request.group)
-    durable.fsync(work.manifest)
+    try:
+        durable.write_json(work.manifest, document, ready=lambda path: grant(path, job.request.mode, job.request.group))
+    except StemdError:
+        work.manifest.unlink(missing_ok=True)  # a stage that could not be flushed must not verify
+        raise
     step("P1")
 
 
@@ -62,11 +71,10 @@ def unstage(work: WorkDir) -> None:
             step("U0")
     if work.kept_source.exists():
         home = _source_root(work)
-        home.parent.mkdir(mode=0o700, exist_ok=True)
         durable.rename(work.kept_source, home)
         durable.fsync(home.parent)
-        durable.fsync(work.path)
         step("U1")
+    durable.remove_tree(work.next)
     durable.remove_tree(work.partial)
     step("U2")
 
@@ -86,7 +94,7 @@ def grant(path: Path, mode: int, group: str | None, *, shared: bool = True) -> N
             continue
         if group is not None:
             _change_group(item, group)
-        item.chmod(_folder_mode(mode, shared) if item.is_dir() else mode)
+        durable.set_mode(item, _folder_mode(mode, shared) if item.is_dir() else mode)
 
 
 def _folder_mode(mode: int, shared: bool) -> int:
@@ -94,9 +102,8 @@ def _folder_mode(mode: int, shared: bool) -> int:
     return mode | (mode & 0o444) >> 2 | 0o700 | (0o2020 if shared and mode & 0o040 else 0)
 
 
-def _grant_orphan(path: Path, job: Job | None) -> None:
-    """As much of the job's permissions as can be given: the way into orphan/ must stay open, whatever was asked."""
-    mode, group = (job.request.mode, job.request.group) if job else (0o640, None)
+def grant_if_possible(path: Path, mode: int, group: str | None) -> None:
+    """As much of the permissions as can be given, to what must come out whatever was asked."""
     try:
         grant(path, mode, group, shared=False)
     except StemdError:
@@ -105,7 +112,8 @@ def _grant_orphan(path: Path, job: Job | None) -> None:
 
 def _change_group(path: Path, group: str) -> None:
     try:
-        shutil.chown(path, group=group)
+        if path.lstat().st_gid != grp.getgrnam(group).gr_gid:
+            shutil.chown(path, group=group)
     except (LookupError, PermissionError) as error:
         message = f"the finished files cannot be given to group {group!r}: {error}"
         remedy = "Create the group and add the service's user to it, or remove `defaults.output.group`."
@@ -117,17 +125,26 @@ def verify(folder: Path) -> dict[str, Any] | None:
     document = durable.read_json(folder / "manifest.json")
     if document is None or "files" not in document:
         return None
-    for file in document["files"]:
+    for file in [*document["files"], *document.get("documents", [])]:
         path = folder / file["name"]
-        if not path.is_file() or path.stat().st_size != file["bytes"] or sha256(path) != file["sha256"]:
+        if not path.is_file() or path.stat().st_size != file["bytes"] or sources.sha256(path) != file["sha256"]:
             return None
     return document
 
 
-def to_outbox(spool: Spool, work: WorkDir, job: Job) -> Path:
-    """Steps P2–P4: publish ``out.partial`` by one rename, then retire the job's folder. Returns the result's folder."""
+def to_outbox(
+    spool: Spool, work: WorkDir, job: Job, let_out: Callable[[WorkDir], None] = lambda following: None
+) -> Path:
+    """Steps P2–P4: publish ``out.partial`` by one rename, then retire the job's folder. Returns the result's folder.
+
+    ``let_out`` is called with the job that follows, where one does.
+    """
     target = _publish(spool, work, job)
-    retire(spool, work)
+    ledger.note(spool, work, JobState.DONE, target)
+    with suppress(StemdError):  # it is out; what the disk does not let go of here goes at the next start
+        if (following := follow.release(spool, work)) is not None:
+            let_out(following)
+        retire(spool, work)
     return target
 
 
@@ -138,37 +155,76 @@ def _publish(spool: Spool, work: WorkDir, job: Job) -> Path:
         grant(work.partial / work.log.name, job.request.mode, job.request.group)
         durable.fsync(work.partial / work.log.name)
         durable.fsync(work.partial)
-    home = user_folder(spool.outbox, job.user_id, job.request.mode, job.request.group)
-
-    def note(target: Path) -> None:
-        durable.write_json(work.target, {"path": str(target.relative_to(spool.root))})
-        step("P2a")
-
-    target = _rename_numbered(work.partial, home, lambda number: numbered(job.title, number), note)
+    target = _make_visible(spool, work, job)
     step("P2")
     confirm(work, target)
     return target
 
 
-def _rename_numbered(
-    source: Path, home: Path, name: Callable[[int], str], note: Callable[[Path], None] = lambda target: None
+def _make_visible(spool: Spool, work: WorkDir, job: Job) -> Path:
+    """The rename of P2. A consumer may take an album's folder away at any moment: then there is a new one."""
+
+    def note(target: Path) -> None:
+        durable.write_json(work.target, {"path": str(target.relative_to(spool.root))})
+        step("P2a")
+
+    mode, group = job.request.mode, job.request.group
+    for _ in range(_MOVED_AWAY):
+        home = user_folder(spool.outbox, job.user_id, mode, group)
+        try:
+            if job.album is not None:
+                home = open_place(home, job.album["place"], mode, group)
+            return rename_free(work.partial, home, names(job.title), note)
+        except FileNotFoundError:
+            if not work.partial.exists():
+                raise
+    raise StemdError("STEMD-S014", f"the folder {str(home)!r} is taken away again and again")
+
+
+def open_place(home: Path, place: str, mode: int, group: str | None) -> Path:
+    """The folder ``home/PLACE``, made if absent; a part that is no folder of an album gets a number.
+
+    Raises:
+        StemdError: STEMD-S010, ``place`` leads out of ``home``.
+    """
+    parts = PurePosixPath(place).parts
+    if not parts or ".." in parts or PurePosixPath(place).is_absolute():
+        raise StemdError("STEMD-S010", f"{place!r} is no place in the outbox")
+    for part in parts:
+        home = next(path for path in map(home.joinpath, names(part)) if _is_open(path, mode, group))
+        durable.fsync(home.parent)  # also of an old one: who made it may have been killed before this
+    return home
+
+
+def _is_open(path: Path, mode: int, group: str | None) -> bool:
+    """Whether results may stand in the folder ``path``, which is made if absent: it is neither a link nor a result."""
+    with durable.io_errors("make an album's folder"), suppress(FileExistsError):
+        path.mkdir()
+        grant(path, mode, group)
+    return path.is_dir() and not path.is_symlink() and not os.path.lexists(path / "manifest.json")
+
+
+def rename_free(
+    source: Path, home: Path, wanted: Iterable[str], note: Callable[[Path], None] = lambda target: None
 ) -> Path:
-    """Rename ``source`` to the first free of ``home/name(1)``, ``name(2)`` …; each is noted before it is tried."""
-    for number in itertools.count(1):
-        target = home / name(number)
+    """Rename ``source`` to the first of the ``wanted`` names in ``home`` that is free; each is noted before."""
+    for name in wanted:
+        target = home / name
         note(target)
         try:
             durable.rename(source, target)
         except FileExistsError:
             continue
         return target
-    raise AssertionError("numbers do not end")
+    raise AssertionError("names do not end")
 
 
 def confirm(work: WorkDir, target: Path) -> None:
     """Step P3: the result's place is on the disk, and so is the marker that says so."""
-    durable.fsync(target.parent)
-    durable.fsync(work.path)
+    try:
+        durable.fsync(target.parent)
+    except FileNotFoundError:  # an album's folder that a consumer took away this moment: flush it wherever it is
+        os.sync()
     step("P3a")
     durable.write(work.published, b"")
     step("P3")
@@ -181,22 +237,23 @@ def user_folder(area: Path, user: str, mode: int, group: str | None) -> Path:
         with durable.io_errors(f"make {area.name}/{user}"):
             home.mkdir(exist_ok=True)
             grant(home, mode, group)
-        durable.fsync(area)
+    durable.fsync(area)  # also of an old one: who made it may have been killed before this
     return home
 
 
 def retire(spool: Spool, work: WorkDir) -> None:
-    """Step P4: remove a job's folder; what tells a restart that it was published goes last."""
-    last = (work.target, work.job, work.published)
+    """Step P4: remove a job's folder; what tells a restart that it was published goes last, on the disk too."""
     with durable.io_errors("remove a finished job's folder"):
         for child in work.path.iterdir():
-            if child not in last:
+            if child not in {work.target, work.job, work.published}:
                 durable.remove_tree(child)
         step("P4a")
-        for path in last:
+        for path in (work.target, work.job):
             path.unlink(missing_ok=True)
+        durable.fsync(work.path)
+        step("P4b")
+        work.published.unlink(missing_ok=True)
         work.path.rmdir()
-    durable.fsync(spool.work)
     step("P4")
 
 
@@ -229,15 +286,19 @@ def finish_orphan(spool: Spool, work: WorkDir, title: str, user: str, job: Job |
     if work.src.exists():
         durable.rename(work.src, work.path / "source")
     step("F1b")
-    for leftover in (work.lock, work.target, work.not_before):
+    for leftover in (work.lock, work.target, work.not_before, *work.path.glob(".*.tmp")):
         leftover.unlink(missing_ok=True)
-    _grant_orphan(work.path, job)
+    grant_if_possible(work.path, *((job.request.mode, job.request.group) if job else (0o640, None)))
     durable.fsync(work.path)
     home = user_folder(spool.orphan, user, job.request.mode if job else 0o640, None)
-    target = _rename_numbered(work.path, home, lambda number: orphan_name(numbered(title, number), work.job_id))
-    step("F1c")
+    code = str((durable.read_json(work.error) or {}).get("code"))
+    state = JobState.CANCELLED if code == "STEMD-P002" else JobState.FAILED
+
+    def note(target: Path) -> None:
+        ledger.note(spool, work, state, target, code=code)
+
+    target = rename_free(work.path, home, (orphan_name(name, work.job_id) for name in names(title)), note)
     durable.fsync(home)
-    durable.fsync(spool.work)
     step("F1")
     return target
 
@@ -246,9 +307,9 @@ def unknown(spool: Spool, path: Path, reason: str) -> Path:
     """Put something in no known state aside, with the reason; nothing in it is deleted."""
     home = spool.orphan / "_unknown"
     home.mkdir(exist_ok=True)
-    target = _rename_numbered(path, home, lambda number: numbered(path.name, number))
+    durable.fsync(spool.orphan)
+    target = rename_free(path, home, names(path.name))
     durable.write(target.with_name(f"{target.name}.reason.txt"), f"{reason}\n".encode())
-    durable.fsync(spool.work)
     return target
 
 
@@ -258,13 +319,13 @@ def _check_untouched(orphan: Path) -> None:
     if record is None:
         return
     job = Job.from_dict(record)
-    source = regular_beneath(orphan / "source", job.source.path)
-    if job.user_id != orphan.parent.name or sha256(source) != job.source.sha256:
+    if job.user_id != orphan.parent.name or not sources.same(orphan / "source", job):
         raise StemdError("STEMD-S010", "job.json and the source in orphan/ are not those of the failed job any more")
 
 
-def let_go(spool: Spool, work: WorkDir) -> None:
-    """Remove a job that is a known one's duplicate, marked first so that a restart finishes the removal."""
+def let_go(spool: Spool, work: WorkDir, known: JobId) -> None:
+    """Remove a job that is the duplicate of ``known``, marked first so that a restart finishes the removal."""
+    ledger.note(spool, work, ledger.DUPLICATE, known=known)
     durable.write(work.published, b"")
     retire(spool, work)
 
@@ -284,7 +345,6 @@ def retry(spool: Spool, orphan: Path, job_id: str) -> WorkDir:
     except FileExistsError:
         raise StemdError("STEMD-S016", f"job {job_id} is already at work") from None
     durable.fsync(spool.work)
-    durable.fsync(orphan.parent)
     step("Y1")
     if (work.path / "source").exists():
         durable.rename(work.path / "source", work.src)
@@ -293,6 +353,7 @@ def retry(spool: Spool, orphan: Path, job_id: str) -> WorkDir:
     if record is not None:
         job = Job.from_dict(record)
         durable.write_json(work.job, replace(job, epoch=job.epoch + 1).to_dict())
+    ledger.note(spool, work, JobState.WAITING)
     step("Y2")
     work.error.unlink()
     (work.path / "error.txt").unlink(missing_ok=True)

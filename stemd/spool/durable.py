@@ -1,8 +1,8 @@
 """File operations that survive a power cut, and the one that never replaces anything.
 
-An error of any of them is a ``StemdError``: STEMD-R003 when the disk is full, STEMD-S014 otherwise. After a failed
-fsync or close the kernel may have dropped the data, so nothing here is ever fsynced a second time: the caller throws
-the file away and makes it again.
+An error of any of them is a ``StemdError``: STEMD-R003 when the disk is full, STEMD-S002 when a rename would have to
+cross mounts (it is never turned into a copy), STEMD-S014 otherwise. After a failed fsync or close the kernel may have
+dropped the data, so nothing here is ever fsynced a second time: the caller throws the file away and makes it again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def io_errors(what: str) -> Iterator[None]:
-    """Turn an ``OSError`` of the block into STEMD-R003 or STEMD-S014 that says ``what`` was being done.
+    """Turn an ``OSError`` of the block into STEMD-R003, S002 (another mount) or S014 that says ``what`` was being done.
 
     ``FileExistsError`` and ``FileNotFoundError`` pass: to the protocol they are answers, not faults.
     """
@@ -40,7 +40,8 @@ def io_errors(what: str) -> Iterator[None]:
     except (FileExistsError, FileNotFoundError):
         raise
     except OSError as error:
-        code = "STEMD-R003" if error.errno in FULL else "STEMD-S014"
+        full, cross = error.errno in FULL, error.errno == errno.EXDEV
+        code = "STEMD-R003" if full else "STEMD-S002" if cross else "STEMD-S014"
         raise StemdError(code, f"{what}: {error.strerror}", detail={"errno": error.errno}) from error
 
 
@@ -59,7 +60,9 @@ def fsync_tree(root: Path) -> None:
     for folder, _, files in os.walk(root, topdown=False):
         for name in files:
             path = Path(folder, name)
-            if stat.S_ISREG(path.lstat().st_mode):
+            with io_errors(f"look at {name!r}"):
+                regular = stat.S_ISREG(path.lstat().st_mode)
+            if regular:
                 fsync(path)
         fsync(Path(folder))
 
@@ -88,6 +91,11 @@ def rename(source: Path, target: Path) -> None:
 def _rename_without_flag(source: Path, target: Path) -> None:
     if source.is_symlink() or not source.is_dir():
         os.link(source, target, follow_symlinks=False)
+        try:
+            fsync(target.parent)  # the new name first: the disk may keep the removal of the old one and lose this
+        except StemdError:
+            target.unlink()
+            raise
         source.unlink()
     elif os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
@@ -95,17 +103,31 @@ def _rename_without_flag(source: Path, target: Path) -> None:
         source.rename(target)
 
 
-def write(path: Path, data: bytes, *, durable: bool = True) -> None:
+def same_file(one: Path, other: Path) -> bool:
+    """Whether both are names of one regular file; links are not followed."""
+    try:
+        facts = one.lstat()
+        return stat.S_ISREG(facts.st_mode) and os.path.samestat(facts, other.lstat())
+    except OSError:
+        return False
+
+
+def write(
+    path: Path, data: bytes, *, durable: bool = True, ready: Callable[[Path], None] = lambda temporary: None
+) -> None:
     """Write a whole file so that readers see the old content or the new, never a part.
 
-    With ``durable`` the content and its name are on the disk on return.
+    With ``durable`` the content and its name are on the disk on return. ``ready`` is called with the file before it is
+    flushed and gets its name (to give it its permissions).
     """
     temporary = path.with_name(f".{path.name}.tmp")
     with io_errors(f"write {path.name!r}"):
+        temporary.unlink(missing_ok=True)  # a power cut may have left it as a second name of ``path`` itself
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             file.flush()
+            ready(temporary)
             if durable:
                 os.fsync(file.fileno())
         temporary.replace(path)
@@ -113,16 +135,23 @@ def write(path: Path, data: bytes, *, durable: bool = True) -> None:
         fsync(path.parent)
 
 
-def write_json(path: Path, value: Mapping[str, Any], *, durable: bool = True) -> None:
+def write_json(
+    path: Path,
+    value: Mapping[str, Any],
+    *,
+    durable: bool = True,
+    ready: Callable[[Path], None] = lambda temporary: None,
+) -> None:
     """``write`` a JSON document, readable by people too."""
-    write(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n", durable=durable)
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    write(path, text.encode() + b"\n", durable=durable, ready=ready)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """The JSON object in ``path``; ``None`` where there is none or it is torn."""
     try:
         value = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -144,6 +173,21 @@ def append(path: Path, line: bytes) -> None:
             os.close(descriptor)
     if fresh:
         fsync(path.parent)
+
+
+def set_mode(path: Path, mode: int) -> None:
+    """``chmod``, but only where it changes something: a bit that was handed down need not be allowed to be set.
+
+    A service may be forbidden to set the set-group-id bit (``RestrictSUIDSGID=``); then all but that bit is set.
+    """
+    if stat.S_IMODE(path.stat().st_mode) == mode:
+        return
+    try:
+        path.chmod(mode)
+    except PermissionError:
+        if not mode & stat.S_ISGID:
+            raise
+        path.chmod(mode & ~stat.S_ISGID)
 
 
 def remove_tree(root: Path) -> None:

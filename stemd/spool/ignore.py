@@ -17,14 +17,24 @@ SIDECAR_SUFFIX = ".job.yaml"
 #: Names that `stemd submit` uses until its file is complete.
 OWN_PREFIX = ".stemd-"
 
-_TEMPORARY = re.compile(
+#: What an upload is called until it is complete, and what stays behind when it breaks off.
+_UPLOAD = re.compile(
     r"""
-      \.(part|partial|filepart|crdownload|download|opdownload|aria2|!ut|!qb|bc!|tmp|temp|bak|swp|swx|kate-swp
-        |unison\.tmp|rclone-tmp|ocTransferId\d*|upload|uploading|incomplete|td|jc!|dwl|lck|lock)$
+      \.(part|partial|filepart|crdownload|download|opdownload|aria2|!ut|!qb|bc!|tmp|temp
+        |unison\.tmp|rclone-tmp|ocTransferId\d*|upload|uploading|incomplete|td|jc!|dwl)$
+    | \.\d+\.(partial|part)$ | \.[0-9a-f]{8}\.partial$
+    | ^\.?in\..*\.$
+    | ^\.~tmp~$ | ^\.rsync-partial$ | ^[.~]syncthing[.~]
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+#: rsync's ``.NAME.XXXXXX``; six small letters are left out: they are a suffix (``.album.config``) far more often.
+_RSYNC = re.compile(r"^\..+\.(?=.*[A-Z0-9])[A-Za-z0-9]{6}$", re.DOTALL)
+_LITTER = re.compile(
+    r"""
+      \.(bak|swp|swx|kate-swp|lck|lock)$
     | ~$
     | ^~\$ | ^\.~ | ^\#.*\#$
-    | \.\d+\.(partial|part)$ | \.[0-9a-f]{8}\.partial$
-    | ^in\..*\.$
     | ^(thumbs\.db|desktop\.ini|ehthumbs\.db|\$recycle\.bin|system\ volume\ information)$
     | :zone\.identifier$ | :com\.apple\..*$
     """,
@@ -39,9 +49,14 @@ def ignored(name: str) -> str | None:
         return "hidden name"
     if name.lower() in _NAS_FOLDERS:
         return "a NAS's own folder"
-    if _TEMPORARY.search(name):
+    if _UPLOAD.search(name) or _LITTER.search(name):
         return "temporary name"
     return None
+
+
+def in_progress(name: str) -> bool:
+    """Whether this is a name of something that is still being uploaded, or was when that broke off."""
+    return bool(_UPLOAD.search(name) or _RSYNC.search(name))
 
 
 def suffix(name: str) -> str:

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from stemd.core.errors import StemdError
+from stemd.core.job import printable
 from stemd.spool import ignore
 from stemd.spool.layout import Spool
 from stemd.spool.settle import Arrival, Sighting
+from stemd.spool.survey import is_staged, survey
 
 
 class Kind(Enum):
     FILE = "file"
     STAGED = "staged"
+    ALBUM = "album"
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """One folder people drop into. ``name`` is ``None`` for the inbox itself, else that of an inbox or user."""
+    """One folder people drop into. ``name`` is ``None`` for the inbox itself, else that of an inbox or user.
+
+    ``whole``: a folder dropped here is one job, a mix, not an album.
+    """
 
     name: str | None
     path: Path
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +54,12 @@ class Refusal:
     error: StemdError
 
 
-def doors(spool: Spool, names: Mapping[str, object] | frozenset[str]) -> tuple[Door, ...]:
-    """The inbox itself and its configured subfolders."""
-    return (Door(None, spool.inbox), *(Door(name, spool.inbox / name) for name in sorted(names)))
+def doors(
+    spool: Spool, names: Mapping[str, object] | frozenset[str], whole: Container[str | None] = ()
+) -> tuple[Door, ...]:
+    """The inbox itself and its configured subfolders; ``whole`` names those whose folders are one job each."""
+    subfolders = (Door(name, spool.inbox / name, name in whole) for name in sorted(names))
+    return (Door(None, spool.inbox, None in whole), *subfolders)
 
 
 def entries(door: Door, all_doors: tuple[Door, ...]) -> Iterator[os.DirEntry[str]]:
@@ -103,26 +113,35 @@ def refuse(path: Path, facts: os.stat_result) -> Refusal | None:
 
 
 def classify(sighting: Sighting, door: Door) -> Candidate | Refusal:
-    """What a settled entry is: a bare file or a staged job; a folder without either is refused with a reason."""
+    """What a settled entry is: a bare file, a staged job or an album; a folder without recordings is refused.
+
+    A mix is like a staged job, with or without a description.
+    """
     path = Path(sighting.key)
     facts = path.lstat()
     fingerprint = _identity(facts)
     if not sighting.tree:
         sidecar = path.with_name(path.name + ignore.SIDECAR_SUFFIX)
         return Candidate(path, door, Kind.FILE, fingerprint, sidecar if os.path.lexists(sidecar) else None)
-    if (refusal := _refused_inside(path)) is not None:
+    if (refusal := refused_inside(path)) is not None:
         return refusal
-    if any(os.path.lexists(path / name) for name in ignore.JOB_FILES):
+    if is_staged(path):
         return Candidate(path, door, Kind.STAGED, fingerprint)
-    audio = sum(1 for _, _, files in os.walk(path) for name in files if ignore.is_audio(name))
-    if audio:
-        message = f"a folder of {audio} audio file(s) without a job.yaml: albums are not taken yet, drop the files"
-        return Refusal(path, StemdError("STEMD-S009", message))
-    return Refusal(path, StemdError("STEMD-S009", "a folder without audio and without a job.yaml"))
+    found = survey(path)
+    if not found.jobs:
+        return Refusal(path, StemdError("STEMD-S009", "a folder without audio and without a job.yaml"))
+    if found.unfinished and sighting.arrival is Arrival.GROWN:
+        message = f"{printable(found.unfinished[0])!r} in it is the name of an upload in progress"
+        remedy = "Wait until the upload ends; if it was broken off, remove that file: the folder is taken without it."
+        return Refusal(path, StemdError("STEMD-S009", message, remedy=remedy))
+    return Candidate(path, door, Kind.STAGED if door.whole else Kind.ALBUM, fingerprint)
 
 
-def _refused_inside(folder: Path) -> Refusal | None:
-    """The first thing in a tree that is no file or folder, or may not be read: such a tree is not taken."""
+def refused_inside(folder: Path, folders: int = os.W_OK | os.X_OK) -> Refusal | None:
+    """The first thing in a tree that is no file or folder, or may not be read: such a tree is not taken.
+
+    ``folders`` is what must be allowed on folders besides reading them.
+    """
     for parent, directories, files in os.walk(folder):
         for name in [*directories, *files]:
             path = Path(parent, name)
@@ -130,10 +149,29 @@ def _refused_inside(folder: Path) -> Refusal | None:
             inside = path.relative_to(folder)
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 return Refusal(folder, StemdError("STEMD-S007", f"{str(inside)!r} in it is a {_kind_name(mode)}"))
-            wanted = os.R_OK | (os.W_OK | os.X_OK if stat.S_ISDIR(mode) else 0)
+            wanted = os.R_OK | (folders if stat.S_ISDIR(mode) else 0)
             if not os.access(path, wanted):
                 return Refusal(folder, StemdError("STEMD-S006", f"{str(inside)!r} in it: mode {stat.filemode(mode)}"))
     return None
+
+
+def recordings(candidate: Candidate) -> list[Path]:
+    """The files in an entry that may be recordings; a bare file is one."""
+    if candidate.kind is Kind.FILE:
+        return [candidate.path]
+    return [candidate.path / inside for inside in survey(candidate.path).recordings]
+
+
+def unchanged(sighting: Sighting) -> bool:
+    """Whether an entry still looks as it did: taking many takes a while.
+
+    Raises:
+        FileNotFoundError: it is gone.
+    """
+    path = Path(sighting.key)
+    if sighting.tree:
+        return _tree_fingerprint(path) == sighting.fingerprint
+    return (_fingerprint(path.lstat()), _sidecar_fingerprint(path)) == sighting.fingerprint
 
 
 def identity(path: Path) -> tuple[int, int, int]:

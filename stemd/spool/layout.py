@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from stemd.core.job import JobId
 
 #: The folders of a spool, in the order a recording passes them.
 AREAS = ("inbox", "work", "outbox", "orphan", "status")
+
+#: Names in an album's folder that are stemd's own (the first one is written under the second).
+RESERVED = frozenset({"album.json", ".album.json.tmp", "manifest.json"})
 
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]')
 _MAX_TITLE_BYTES = 200
@@ -66,6 +70,11 @@ class WorkDir:
         return self.partial / "manifest.json"
 
     @property
+    def next(self) -> Path:
+        """The job that follows this one, until it is let out."""
+        return self.path / "next"
+
+    @property
     def log(self) -> Path:
         return self.path / "job.log.jsonl"
 
@@ -87,6 +96,36 @@ class WorkDir:
     def not_before(self) -> Path:
         """Why the job waits, and until when."""
         return self.path / "wait.json"
+
+    @property
+    def album(self) -> Path:
+        """Of an album only: the jobs it is split into."""
+        return self.path / "album.json"
+
+    @property
+    def skeleton(self) -> Path:
+        """Of an album only: its folders and the files that are no recordings, until they are in the outbox."""
+        return self.path / "album"
+
+    @property
+    def building(self) -> Path:
+        """Of an album only: where its jobs are made, before each is moved into work/."""
+        return self.path / "jobs"
+
+    @property
+    def place(self) -> Path:
+        """Of an album only: the name in the outbox that was chosen for it."""
+        return self.path / "place.json"
+
+    @property
+    def summary(self) -> Path:
+        """Of an album only: the ``album.json`` for the outbox, until it is there."""
+        return self.path / "summary.json"
+
+    @property
+    def ended(self) -> Path:
+        """Of an album only: how its jobs ended, one line each."""
+        return self.path / "ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +157,16 @@ class Spool:
     @property
     def lock(self) -> Path:
         return self.root / ".lock"
+
+    @property
+    def marker(self) -> Path:
+        """Says that this is a spool: a root without it may be the empty folder below a mount that is missing."""
+        return self.root / ".stemd-spool"
+
+    @property
+    def waiting(self) -> Path:
+        """Why entries that are complete still lie in the inboxes: a cache for people, written by the daemon."""
+        return self.status / ".inbox.json"
 
     def job(self, job_id: str) -> WorkDir:
         return WorkDir(self.work / job_id)
@@ -151,6 +200,11 @@ def safe_title(name: str) -> str:
 def numbered(title: str, number: int) -> str:
     """``TITLE``, ``TITLE (2)``, ``TITLE (3)`` …"""
     return title if number == 1 else f"{title} ({number})"
+
+
+def names(title: str) -> Iterator[str]:
+    """The names to try until one is free: ``title``, if it may stand in an album's folder, then the numbered ones."""
+    return (numbered(title, number) for number in itertools.count(2 if title.lower() in RESERVED else 1))
 
 
 def orphan_name(title: str, job_id: JobId) -> str:

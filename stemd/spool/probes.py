@@ -1,33 +1,105 @@
-"""Start-up checks of a spool: what the protocol relies on is tried out, not assumed."""
+"""Start-up checks of a spool: what the protocol relies on is tried out, not assumed.
+
+A spool knows itself by a marker, ``ROOT/.stemd-spool``. A root with neither a marker nor an inbox is taken for the
+empty folder below a missing mount, and left as it is.
+"""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
+import json
 import os
+import re
 import secrets
 import stat
 import time
+import uuid
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from stemd.core.errors import StemdError
+from stemd.core.job import SCHEMA_VERSION
 from stemd.spool import durable
 from stemd.spool.layout import AREAS, Spool
 
 _PROBE = ".stemd-probe-"
+#: What the system says of a root that is not there: never of one that it only cannot open now.
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENOTCONN, errno.EIO})
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Device and inode of a root, and what its marker says: a folder that is made anew may get the same inode."""
+
+    root: tuple[int, int]
+    marker: bytes
+
+
+def present(spool: Spool) -> None:
+    """Look whether the spool itself is at its root, and not the bare folder it is to be mounted on.
+
+    Raises:
+        StemdError: STEMD-S005 (no root), STEMD-S019 (nothing of a spool in it).
+        OSError: it cannot be told.
+    """
+    if not _is_folder(spool.root):
+        raise StemdError("STEMD-S005", f"{spool.root} is not there", remedy=f"Mount it, or: mkdir -p {spool.inbox}")
+    if not os.path.lexists(spool.marker) and not _is_folder(spool.inbox):
+        message = f"{spool.root} has neither {spool.marker.name} nor inbox/ in it"
+        raise StemdError("STEMD-S019", message, remedy=f"Mount it. Only for a new spool, once: mkdir {spool.inbox}")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def identity(spool: Spool) -> Identity | None:
+    """What is at the root now; ``None`` where there is no spool. Cheap enough for every second.
+
+    Raises:
+        OSError: it cannot be told now (no descriptors left, say).
+    """
+    try:
+        facts = spool.root.stat()
+        return Identity((facts.st_dev, facts.st_ino), spool.marker.read_bytes())
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        raise
+
+
+def still_there(spool: Spool, before: Identity | None) -> None:
+    """Look whether the root is still the one that had this identity.
+
+    Raises:
+        StemdError: STEMD-S020.
+    """
+    try:
+        now = identity(spool)
+    except OSError:
+        return  # the next look will tell
+    if now is None or now != before:
+        what = "there is no spool any more" if now is None else "there is another folder now"
+        raise StemdError("STEMD-S020", f"{spool.root}: {what}")
 
 
 def prepare(spool: Spool, doors: Iterable[str]) -> None:
-    """Make the areas and inboxes that are missing below an existing root.
+    """Make the marker, the areas and the inboxes that are missing in a spool that is there.
 
     Raises:
-        StemdError: STEMD-S005 (no root), STEMD-S003 (not allowed).
+        StemdError: STEMD-S005 (no root), STEMD-S019 (not mounted), STEMD-S003 (not allowed), STEMD-R003 (disk full).
     """
     try:
-        if not spool.root.is_dir():
-            raise StemdError("STEMD-S005", f"{spool.root} is not there", remedy=f"Mount it, or: mkdir -p {spool.root}")
+        present(spool)
+        _mark(spool)
         for area in AREAS:
             (spool.root / area).mkdir(exist_ok=True)
         _private(spool)
@@ -37,13 +109,26 @@ def prepare(spool: Spool, doors: Iterable[str]) -> None:
         raise StemdError("STEMD-S003", f"{error.filename}: {error.strerror}") from error
 
 
+def _mark(spool: Spool) -> None:
+    """Make the root known as a spool, once and for all; of two who do so at once one wins."""
+    if os.path.lexists(spool.marker):
+        return
+    made = datetime.now(UTC).isoformat(timespec="seconds")
+    document = {"schema_version": SCHEMA_VERSION, "created_at": made, "id": str(uuid.uuid4())}
+    probe = _write_probe(spool.root, json.dumps(document, indent=2).encode() + b"\n")
+    try:
+        _rename(probe, spool.marker)
+    except FileExistsError:
+        probe.unlink()
+
+
 def _private(spool: Spool) -> None:
     """Only the service enters work/; what is made there gets the group that a set-group-id outbox hands down."""
     outbox = spool.outbox.stat()
     handed_down = outbox.st_mode & stat.S_ISGID
-    if handed_down:
+    if handed_down and spool.work.stat().st_gid != outbox.st_gid:
         os.chown(spool.work, -1, outbox.st_gid)
-    spool.work.chmod(0o700 | handed_down)
+    durable.set_mode(spool.work, 0o700 | handed_down)
 
 
 def _open_door(inbox: Path, name: str) -> None:
@@ -51,8 +136,13 @@ def _open_door(inbox: Path, name: str) -> None:
     path = inbox / name
     if path.is_dir():
         return
-    path.mkdir()
-    path.chmod(inbox.stat().st_mode & 0o7777)
+    mode = inbox.stat().st_mode & 0o7777
+    mask = os.umask(0)  # made with its mode, and the set-group-id bit handed down: a service may not be let set that
+    try:
+        path.mkdir(mode & 0o1777)
+    finally:
+        os.umask(mask)
+    durable.set_mode(path, mode)
 
 
 def take_lock(spool: Spool) -> int:
@@ -122,17 +212,21 @@ def check(spool: Spool) -> None:
 
 def _no_leftovers(spool: Spool) -> None:
     """Remove what a check that was killed left behind; a stranger's things of such a name stay."""
-    for area in AREAS:
-        for path in (spool.root / area).glob(f"{_PROBE}*"):
+    for folder in (spool.root, *(spool.root / area for area in AREAS)):
+        for path in filter(_is_ours, folder.glob(f"{_PROBE}*")):
             with suppress(OSError):
                 path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def _write_probe(folder: Path) -> Path:
+def _is_ours(path: Path) -> bool:
+    return re.fullmatch(rf"{re.escape(_PROBE)}[0-9a-f]{{16}}(\.2)?", path.name) is not None
+
+
+def _write_probe(folder: Path, content: bytes = b"stemd") -> Path:
     probe = folder / f"{_PROBE}{secrets.token_hex(8)}"
     try:
         with probe.open("xb") as file:
-            file.write(b"stemd")
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         durable.fsync(folder)
@@ -146,14 +240,20 @@ def _write_probe(folder: Path) -> Path:
 
 def _move(probe: Path, folder: Path) -> Path:
     target = folder / probe.name
-    try:
-        durable.rename(probe, target)
-        durable.fsync(folder)
-    except StemdError as error:
-        cross = error.detail.get("errno") == 18
-        code = "STEMD-S002" if cross else "STEMD-S003" if error.detail.get("errno") in {1, 13, 30} else "STEMD-S004"
-        raise StemdError(code, f"{probe.parent} → {folder}: {error.message}") from error
+    _rename(probe, target)
     return target
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Rename durably; what the file system says against it becomes a code of the start-up checks."""
+    try:
+        durable.rename(source, target)
+        durable.fsync(target.parent)
+    except StemdError as error:
+        number = error.detail.get("errno")
+        denied = {errno.EPERM, errno.EACCES, errno.EROFS}
+        code = "STEMD-S002" if number == errno.EXDEV else "STEMD-S003" if number in denied else "STEMD-S004"
+        raise StemdError(code, f"{source.parent} → {target.parent}: {error.message}") from error
 
 
 def _check_noreplace(probe: Path) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from stemd.core.errors import StemdError
-from stemd.core.job import Job
-from stemd.spool import deliver, durable, joblock
+from stemd.core.job import Job, JobId, JobState, decode_name
+from stemd.spool import claim, deliver, durable, follow, ignore, joblock, ledger
 from stemd.spool.layout import Spool, WorkDir, safe_title
+from stemd.spool.steps import step
 
 
 class Found(Enum):
@@ -24,6 +26,7 @@ class Found(Enum):
     WAITING = "S8"
     FAILED = "S9"
     UNKNOWN = "S11"
+    ALBUM = "S12"
     STUCK = "stuck"
 
 
@@ -31,7 +34,8 @@ class Found(Enum):
 class Recovered:
     """One job after recovery: ``job`` is ``None`` until it is sealed, ``result`` is where it was published.
 
-    A ``STUCK`` one could not be brought forward, for ``error``; it was left as it is.
+    ``following`` is a job that a published one has let out now. An ``ALBUM`` is no job any more, but the jobs it was
+    split into may not have ended. A ``STUCK`` one could not be brought forward, for ``error``; it was left as it is.
     """
 
     work: WorkDir
@@ -39,12 +43,14 @@ class Recovered:
     job: Job | None = None
     result: str | None = None
     error: StemdError | None = None
+    following: WorkDir | None = None
 
 
 #: The first rule that holds names the state.
 _RULES: tuple[tuple[Found, Callable[[WorkDir], bool]], ...] = (
     (Found.PUBLISHED, lambda work: work.published.exists()),
     (Found.FAILED, lambda work: durable.read_json(work.error) is not None),
+    (Found.ALBUM, lambda work: work.album.exists() and not _has_content(work.src)),
     (Found.HUSK, lambda work: not _has_source(work) and _is_husk(work)),
     (Found.CLAIMED, lambda work: durable.read_json(work.job) is None and _has_source(work) and work.origin.exists()),
     (Found.PUBLISHED, lambda work: work.target.exists() and not work.partial.exists()),
@@ -54,6 +60,9 @@ _RULES: tuple[tuple[Found, Callable[[WorkDir], bool]], ...] = (
     (Found.WORKING, lambda work: work.attempts.exists()),
     (Found.CLAIMED, lambda work: True),
 )
+
+#: What a kill left in these is flushed before they go on.
+_UNFLUSHED = frozenset({Found.CLAIMED, Found.WORKING, Found.WAITING, Found.STAGED, Found.FAILED})
 
 
 def classify(work: WorkDir) -> Found:
@@ -76,45 +85,104 @@ def _is_husk(work: WorkDir) -> bool:
     )
 
 
-def recover(spool: Spool, progress: Callable[[], None] = lambda: None) -> Iterator[Recovered]:
+def recover(
+    spool: Spool, progress: Callable[[], None] = lambda: None, taken: Container[JobId] = ()
+) -> Iterator[Recovered]:
     """Bring every folder in work/ forward and yield the jobs that go on; the rest is finished here.
 
-    ``progress`` is called before each folder (a long recovery must keep the service manager informed). Needs the
-    spool's lock.
+    ``progress`` is called before each folder (a long recovery must keep the service manager informed). A job that is
+    ``taken`` by then is left alone: it followed one that was recovered before. Needs the spool's lock.
     """
     for stray in _strays(spool):
         deliver.unknown(spool, stray, "not a job's folder: stemd did not make it")
-    for work in list(spool.jobs()):
-        progress()
-        try:
-            joblock.release(work)
-            recovered = _recover_one(spool, work)
-        except StemdError as error:
-            if error.code == "STEMD-S012":
-                deliver.unknown(spool, work.path, str(error))
-                continue
-            recovered = Recovered(work, Found.STUCK, error=error)
-        except OSError as error:
-            recovered = Recovered(work, Found.STUCK, error=StemdError("STEMD-S014", str(error)))
-        if recovered is not None:
-            yield recovered
+    seen: set[WorkDir] = set()
+    while new := [work for work in spool.jobs() if work not in seen]:  # one may let out another
+        seen.update(new)
+        for work in new:
+            progress()
+            if work.job_id not in taken and (recovered := one(spool, work)) is not None:
+                yield recovered
+
+
+def one(spool: Spool, work: WorkDir) -> Recovered | None:
+    """Bring one folder forward; a ``STUCK`` one may be given here again."""
+    try:
+        joblock.release(work)
+        return _recover_one(spool, work)
+    except StemdError as error:
+        if error.code != "STEMD-S012":
+            return Recovered(work, Found.STUCK, error=error)
+        _put_aside(spool, work, str(error))
+        return None
+    except OSError as error:
+        return Recovered(work, Found.STUCK, error=StemdError("STEMD-S014", str(error)))
 
 
 def _strays(spool: Spool) -> list[Path]:
     return [path for path in spool.work.iterdir() if path.is_symlink() or not path.is_dir()]
 
 
+def _one_name(spool: Spool, work: WorkDir) -> None:
+    """S10: of a file that a half-durable rename left under two names, the later name stays.
+
+    Only files: no file system leaves a folder with two parents.
+    """
+    for earlier, later in _file_renames(spool, work):
+        if durable.same_file(earlier, later):
+            durable.fsync(later.parent)
+            earlier.unlink()
+            durable.fsync(earlier.parent)
+            step("R10")
+
+
+def _file_renames(spool: Spool, work: WorkDir) -> Iterator[tuple[Path, Path]]:
+    """The renames of files on a job's way: the claim, its sidecar's, and those that end the writing of our files."""
+    origin = durable.read_json(work.origin)
+    if origin is not None:
+        door = claim.came_from(spool, origin)
+        name = decode_name(origin["name"])
+        for each in (name, name + ignore.SIDECAR_SUFFIX):
+            if door is not None:
+                yield from ((door / each, folder / each) for folder in (work.src, work.kept_source))
+    for folder in (work.path, work.partial):
+        for temporary in list(folder.glob(".*.tmp")):
+            yield temporary, folder / temporary.name[1 : -len(".tmp")]
+
+
+def _flush(spool: Spool, work: WorkDir) -> None:
+    """Flush what a job goes on from: the daemon may have been killed between a change and its flush.
+
+    Destinations before origins, as in step C3: the source may just have moved into ``out.partial``, or out of it, and
+    an album's folder into the outbox. The manifest of a stage may be new in ``out.partial`` as well.
+    """
+    folders = [work.partial]
+    if (noted := durable.read_json(work.place)) is not None:
+        folders.append((spool.root / noted["path"]).parent)
+    folders += [work.src, work.path, spool.work]
+    if durable.read_json(work.job) is None:
+        folders += filter(None, [claim.came_from(spool, claim.read_origin(work))])
+    for folder in folders:
+        with suppress(FileNotFoundError):
+            durable.fsync(folder)
+
+
 def _recover_one(spool: Spool, work: WorkDir) -> Recovered | None:
+    _one_name(spool, work)
     found = classify(work)
     job = _job(work)
+    if found in _UNFLUSHED:
+        _flush(spool, work)
     match found:
         case Found.HUSK:
             durable.remove_tree(work.path)
-            durable.fsync(spool.work)
         case Found.PUBLISHED:
             return _finish_publish(spool, work, job)
         case Found.FAILED:
             return _finish_orphan(spool, work, job)
+        case Found.ALBUM:
+            if work.src.exists():
+                work.src.rmdir()
+            return Recovered(work, found)
         case Found.UNKNOWN:
             raise StemdError("STEMD-S012", "no source, no published marker")
         case Found.STAGED if job is not None:
@@ -124,6 +192,13 @@ def _recover_one(spool: Spool, work: WorkDir) -> Recovered | None:
                 deliver.unstage(work)
             return Recovered(work, found, job)
     return None
+
+
+def _put_aside(spool: Spool, work: WorkDir, reason: str) -> None:
+    """S11. Whatever album the job is of must not wait for it."""
+    with suppress(LookupError, TypeError):
+        ledger.note(spool, work, JobState.FAILED, spool.orphan / "_unknown" / work.path.name, code="STEMD-S012")
+    deliver.unknown(spool, work.path, reason)
 
 
 def _job(work: WorkDir) -> Job | None:
@@ -149,11 +224,16 @@ def _finish_publish(spool: Spool, work: WorkDir, job: Job | None) -> Recovered |
     if not work.published.exists():
         document = durable.read_json(target / "manifest.json")
         if document is None or document.get("job_uuid") != work.job_id:
-            deliver.unknown(spool, work.path, f"its result is not at {note.get('path')!r} and not marked published")
+            _put_aside(spool, work, f"its result is not at {note.get('path')!r} and not marked published")
             return None
         deliver.confirm(work, target)
+    else:
+        durable.fsync(work.path)  # the marker may have been the last thing before a kill
+    if note:
+        ledger.note(spool, work, JobState.DONE, target)
+    following = follow.release(spool, work)
     deliver.retire(spool, work)
-    return Recovered(work, Found.PUBLISHED, job, str(target))
+    return Recovered(work, Found.PUBLISHED, job, str(target), following=following)
 
 
 def _finish_orphan(spool: Spool, work: WorkDir, job: Job | None) -> Recovered:

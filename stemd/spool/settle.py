@@ -7,9 +7,12 @@ clock, with the same inode, size and times, and nobody holding the file open for
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+
+_OPEN = "still open for writing"
 
 
 class Writers(Enum):
@@ -104,11 +107,12 @@ class Tracker:
         quiet = self._quiet(sighting)
         track.due = track.since + quiet
         if now < track.due:
-            track.why = f"settling: unchanged for {now - track.since:.1f} s of {quiet:g} s"
+            if track.why != _OPEN:  # asked too early, that is still all there is to say
+                track.why = f"settling: unchanged for {now - track.since:.1f} s of {quiet:g} s"
             return False
         writers = probe(sighting)
         if writers is Writers.SOME:
-            track.since, track.why = now, "still open for writing"
+            track.since, track.why = now, _OPEN
             track.due = now + max(quiet, min(self._times.settle, 1.0))
             return False
         if writers is Writers.UNKNOWN and sighting.arrival is not Arrival.OWN:
@@ -116,5 +120,5 @@ class Tracker:
             if now < track.due:
                 track.why = f"settling: cannot see whether it is still open, so it must rest {self._times.unprobed:g} s"
                 return False
-        track.why = "complete"
+        track.why, track.due = "complete", math.inf  # from here on it is for others to say when to look again
         return True

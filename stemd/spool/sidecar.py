@@ -10,7 +10,7 @@ from typing import Any
 
 from stemd import __version__
 from stemd.core.errors import StemdError
-from stemd.core.job import SCHEMA_VERSION, Job, JobState, encode_name, printable
+from stemd.core.job import SCHEMA_VERSION, Job, JobState, Source, encode_name, printable
 from stemd.spool import durable
 from stemd.spool.layout import Spool, WorkDir
 
@@ -41,8 +41,12 @@ def manifest(job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
 
     ``result`` carries what the worker measured: ``engine_version``, ``model`` (name, sha256), ``source`` (frames,
     sample_rate, channels, format), ``files``, ``gain_db``, ``settings``, ``attempts``, ``chunks``, ``timings``,
-    ``resources`` and ``warnings``.
+    ``resources`` and ``warnings``; of a mix also ``inputs`` (like ``source``, by role) and ``documents``.
     """
+    several = {
+        "inputs": {role: {**_named(job.inputs[role]), **facts} for role, facts in result["inputs"].items()},
+        "documents": result["documents"],
+    } if job.inputs else {}  # fmt: skip
     return {
         "schema_version": SCHEMA_VERSION,
         "job_uuid": job.job_uuid,
@@ -50,7 +54,7 @@ def manifest(job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
         "state": JobState.DONE.value,
         "created_at": iso(time.time()),
         "stemd_version": __version__,
-        "source": {"name": encode_name(job.source.name), "sha256": job.source.sha256, **result["source"]},
+        "source": {**_named(job.source), **result["source"]},
         "engine": job.request.engine,
         "engine_version": result["engine_version"],
         "model": result["model"]["name"],
@@ -58,6 +62,7 @@ def manifest(job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
         "settings": {**result["settings"], "output": job.request.to_dict()["output"]},
         "gain_db": result["gain_db"],
         "files": result["files"],
+        **several,
         "warnings": result["warnings"],
         "attempts": result["attempts"],
         "chunks": result["chunks"],
@@ -65,7 +70,12 @@ def manifest(job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
         "resources": result["resources"],
         "handoff": dict(job.request.handoff),
         "compliance": compliance(job),
+        "album": dict(job.album) if job.album else None,
     }
+
+
+def _named(source: Source) -> dict[str, Any]:
+    return {"name": encode_name(source.name), "sha256": source.sha256}
 
 
 def tags(document: Mapping[str, Any], file: Mapping[str, Any], source_tags: Mapping[str, str]) -> dict[str, Any]:

@@ -20,11 +20,12 @@ from typing import Any, BinaryIO
 
 from stemd.core.errors import StemdError
 from stemd.core.job import Job
-from stemd.engines.base import CancelledError, Engine, ModelInfo, Progress, create
+from stemd.engines.base import CancelledError, Engine, Mixer, ModelInfo, Progress, create
 from stemd.spool import joblock
 from stemd.spool.layout import WorkDir
 from stemd.worker import wire
-from stemd.worker.run import run_job
+from stemd.worker.load import load
+from stemd.worker.run import Run, run_job
 from stemd.worker.setup import Setup
 
 _PR_SET_PDEATHSIG = 1
@@ -93,8 +94,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     started = time.monotonic()
     try:
-        engine = create(setup.engine)
-        model = engine.load(setup.model, Path(setup.store), setup.device)
+        engine = create(setup.engine, Path(setup.environment) if setup.environment else None)
+        model = load(engine, setup, link.send)
     except Exception as error:
         link.send("unready", error=_as_stemd_error(error).to_dict(), trace=_trace(error))
         return
@@ -105,13 +106,14 @@ def main() -> None:
     engine.close()
 
 
-def _serve(link: Link, engine: Engine, model: ModelInfo, message: Mapping[str, Any]) -> None:
+def _serve(link: Link, engine: Engine | Mixer, model: ModelInfo, message: Mapping[str, Any]) -> None:
     """One job; whatever happens is reported, and only a broken wire ends the process."""
     job = Job.from_dict(message["job"])
     work = WorkDir(Path(message["work"]))
     try:
         with joblock.hold(work):
-            report = run_job(engine, model, job, work, message["attempt"], Reporter(link, job.job_uuid, work.chunks))
+            run = Run(message["attempt"], message["ease"])
+            report = run_job(engine, model, job, work, run, Reporter(link, job.job_uuid, work.chunks))
     except CancelledError:
         link.send("cancelled", job_uuid=job.job_uuid)
     except Exception as error:

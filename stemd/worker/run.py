@@ -2,54 +2,68 @@
 
 from __future__ import annotations
 
-import resource
 import time
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stemd.core.errors import StemdError
 from stemd.core.job import Job
-from stemd.engines.base import Engine, ModelInfo, ProgressCallback, SeparationRequest, SeparationResult
+from stemd.engines.base import (
+    Engine,
+    Mixer,
+    MixInput,
+    MixRequest,
+    MixResult,
+    ModelInfo,
+    ProgressCallback,
+    SeparationRequest,
+    SeparationResult,
+    SourceFacts,
+    StemFile,
+)
 from stemd.engines.separate import separate
-from stemd.spool import deliver, durable, sidecar
-from stemd.spool.claim import regular_beneath
+from stemd.spool import deliver, durable, sidecar, sources
 from stemd.spool.layout import WorkDir
+from stemd.worker import usage
 
-_PROC = Path("/proc/self")
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Which attempt this is, and how often the job ran out of memory before."""
+
+    attempt: int
+    ease: int
 
 
 def run_job(
-    engine: Engine, model: ModelInfo, job: Job, work: WorkDir, attempt: int, report: ProgressCallback
+    engine: Engine | Mixer, model: ModelInfo, job: Job, work: WorkDir, run: Run, report: ProgressCallback
 ) -> dict[str, Any]:
-    """Separate the job's source and stage the result in ``out.partial``; returns what the daemon logs about it.
+    """Do the job and stage the result in ``out.partial``; returns what the daemon logs about it.
 
     Raises:
         StemdError: any expected failure; the job's folder can be resumed or restarted.
         CancelledError: ``report`` asked to stop.
     """
-    started, cpu = time.monotonic(), _cpu_seconds()
-    _reset_peak()
+    started, cpu = time.monotonic(), usage.cpu_seconds()
+    usage.reset_peak()
     _prepare(work)
-    source = _unchanged_source(work, job)
-    request = SeparationRequest(
-        source=source,
-        chunks=work.chunks,
-        out=work.partial,
-        stems=job.request.stems or model.stems,
-        output=job.request.output,
-        options=job.request.options,
-        tags=job.request.tags,
-        stamp=sidecar.stamp(job, model.name),
-    )
-    result = separate(engine, model, request, report)
-    _unchanged_source(work, job)
+    before = sources.changes(work, job)
+    result: SeparationResult | MixResult
+    if isinstance(engine, Mixer):
+        result = engine.mix(_mix_request(model, job, work), report)
+    else:
+        result = separate(engine, model, _separation_request(engine, model, job, work, run), report)
+    if sources.changes(work, job) != before:
+        raise StemdError("STEMD-S014", "the source changed while it was worked on: somebody still had it open")
     resources = {
-        "cpu_seconds": round(_cpu_seconds() - cpu, 3),
-        "peak_rss_bytes": _peak_rss(),
+        "cpu_seconds": round(usage.cpu_seconds() - cpu, 3),
+        "peak_rss_bytes": usage.peak_rss(),
         "wall_seconds": round(time.monotonic() - started, 3),
     }
-    document = sidecar.manifest(job, _measured(engine, model, result, attempt, resources))
+    document = sidecar.manifest(job, _measured(engine, model, result, run.attempt, resources, work.partial))
     deliver.stage(work, job, document, result.source.tags)
     audio_seconds = result.source.frames / result.source.sample_rate
     return {
@@ -70,29 +84,62 @@ def _prepare(work: WorkDir) -> None:
         work.chunks.mkdir(mode=0o700, exist_ok=True)
 
 
-def _unchanged_source(work: WorkDir, job: Job) -> Path:
-    """The source, if it is still the file that was hashed.
+def _separation_request(engine: Engine, model: ModelInfo, job: Job, work: WorkDir, run: Run) -> SeparationRequest:
+    return SeparationRequest(
+        source=sources.unchanged(work, job.source),
+        chunks=work.chunks,
+        out=work.partial,
+        stems=job.request.stems or model.stems,
+        output=job.request.output,
+        options=engine.ease(job.request.options, run.ease) if run.ease else job.request.options,
+        tags=job.request.tags,
+        stamp=sidecar.stamp(job, model.name),
+        checkpoint=job.request.checkpoint,
+        threshold=job.request.threshold,
+        memory=job.request.limits.memory,
+        art=_art(work, job),
+        title=job.title,
+    )
 
-    Raises:
-        StemdError: STEMD-S014, it changed since; STEMD-S007 or S010, something else is in its place.
-    """
-    source = regular_beneath(work.src, job.source.path)
-    facts = source.lstat()
-    if (facts.st_size, facts.st_mtime_ns) != (job.source.bytes, job.source.modified_ns):
-        raise StemdError("STEMD-S014", "the source changed after it was taken: somebody still had it open")
-    return source
+
+def _mix_request(model: ModelInfo, job: Job, work: WorkDir) -> MixRequest:
+    return MixRequest(
+        inputs={role: MixInput(sources.unchanged(work, each), each.sha256) for role, each in job.inputs.items()},
+        chunks=work.chunks,
+        out=work.partial,
+        output=job.request.output,
+        find=partial(sources.regular_beneath, _folder(work, job)),
+        options=job.request.options,
+        tags=job.request.tags,
+        stamp=sidecar.stamp(job, model.name),
+        art=_art(work, job),
+        title=job.title,
+    )
+
+
+def _folder(work: WorkDir, job: Job) -> Path:
+    """The folder of a staged job."""
+    return work.src / Path(job.source.path).parts[0]
+
+
+def _art(work: WorkDir, job: Job) -> Path | None:
+    """The picture a staged job names, a file in its folder."""
+    return sources.regular_beneath(_folder(work, job), job.request.art) if job.request.art else None
 
 
 def _measured(
-    engine: Engine, model: ModelInfo, result: SeparationResult, attempt: int, resources: dict[str, float]
+    engine: Engine | Mixer,
+    model: ModelInfo,
+    result: SeparationResult | MixResult,
+    attempt: int,
+    resources: Mapping[str, float],
+    folder: Path,
 ) -> dict[str, Any]:
-    source = asdict(result.source)
-    source.pop("tags")
-    return {
+    measured = {
         "engine_version": engine.version,
         "model": {"name": model.name, "sha256": model.sha256},
-        "source": source,
-        "files": [asdict(file) for file in result.files],
+        "source": _facts(result.source),
+        "files": [_row(file) for file in result.files],
         "gain_db": result.gain_db,
         "settings": {**result.settings, **engine.facts()},
         "attempts": attempt,
@@ -101,25 +148,20 @@ def _measured(
         "resources": resources,
         "warnings": list(result.warnings),
     }
+    if isinstance(result, MixResult):
+        measured["inputs"] = {role: _facts(facts) for role, facts in result.inputs.items()}
+        measured["documents"] = [_document(folder / name) for name in result.documents]
+    return measured
 
 
-def _cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime + children.ru_utime + children.ru_stime
+def _facts(source: SourceFacts) -> dict[str, Any]:
+    return {key: value for key, value in asdict(source).items() if key != "tags"}
 
 
-def _reset_peak() -> None:
-    """Start the kernel's peak of this process's memory anew (``clear_refs``, proc(5)); not every kernel allows it."""
-    try:
-        (_PROC / "clear_refs").write_text("5")
-    except OSError:
-        return
+def _document(path: Path) -> dict[str, Any]:
+    return {"name": path.name, "sha256": sources.sha256(path), "bytes": path.stat().st_size}
 
 
-def _peak_rss() -> int:
-    """Peak resident memory since ``_reset_peak``, in bytes (``VmHWM``)."""
-    for line in (_PROC / "status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _row(file: StemFile) -> dict[str, Any]:
+    row = asdict(file)
+    return row if file.tracks else {key: value for key, value in row.items() if key != "tracks"}

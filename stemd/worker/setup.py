@@ -1,23 +1,33 @@
-"""What a worker is started for. Standard library only: the daemon imports it too."""
+"""What a worker is started for. Nothing heavy: the daemon imports it too."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+
+from stemd.engines.models import Supply
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """One engine with one model of one store on one device (``auto``, ``cpu``, ``cuda``, ``mps``)."""
+    """One engine with one model of one store on one device (``auto``, ``cpu``, ``cuda``, ``mps``).
+
+    ``environment`` is the folder of the engine's own Python environment, empty where it has none;
+    ``supply`` says whether and how the model may be fetched if it is not in the store.
+    """
 
     engine: str
     model: str
     store: str
     device: str
+    environment: str = ""
+    supply: Supply = field(default_factory=Supply)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Setup:
-        return cls(**json.loads(text))
+        facts = json.loads(text)
+        supply = facts["supply"]
+        return cls(**{**facts, "supply": Supply(**{**supply, "pickles": tuple(supply["pickles"])})})

@@ -2,7 +2,7 @@
 
 Daemon → worker (its standard input)::
 
-    {"op": "run", "job": {…job.json…}, "work": PATH, "attempt": 2}
+    {"op": "run", "job": {…job.json…}, "work": PATH, "attempt": 2, "ease": 0}
     {"op": "cancel"}
     {"op": "exit"}
 
@@ -10,6 +10,7 @@ Worker → daemon (a pipe of its own, so that nothing a library prints can garbl
 
     {"event": "ready", "engine", "model": {…}, "facts": {…}, "seconds"}
     {"event": "unready", "error": {…}}
+    {"event": "progress", "stage": "load", "fraction", "chunks"}   while its model is being fetched
     {"event": "progress", "job_uuid", "stage", "fraction", "chunks"}
     {"event": "staged", "job_uuid", "resources": {…}, "timings": {…}}
     {"event": "failed", "job_uuid", "error": {…}, "trace"}

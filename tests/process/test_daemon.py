@@ -163,14 +163,14 @@ def test_a_killed_daemon_goes_on_where_it_was(tmp_path):
 
 def test_a_long_recording_resumes_at_its_last_checkpoint(tmp_path):
     song = write_wav(tmp_path / "song.wav", seconds=90.0, channels=1)
-    with Daemon(tmp_path) as daemon:
+    with Daemon(tmp_path, chunking={"threshold": "30s"}) as daemon:
         daemon.drop(song)
         eventually(lambda: daemon.events("checkpoint"), 120, "a minute is on the disk")
         daemon.kill()
         daemon.start()
         eventually(daemon.results, 120, "it is done")
         manifest = daemon.results()["song"]
-        assert manifest["chunks"] == {"total": 2, "reused": 1}
+        assert manifest["chunks"] == {"total": 2, "reused": 1, "resumes": 1}
         told = [event["chunks"] for event in daemon.events("checkpoint")]
         assert told in ([1], [1, 2]), "a chunk of the run before is no new checkpoint"
         assert manifest["source"]["channels"] == 1

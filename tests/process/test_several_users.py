@@ -48,13 +48,14 @@ def as_ana(action) -> None:
 
 @pytest.fixture
 def daemon(tmp_path: Path):
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(folder.stat().st_mode | 0o011)
+    for folder in (tmp_path, *tmp_path.parents):
+        if not folder.stat().st_mode & 0o001:
+            folder.chmod(folder.stat().st_mode | 0o011)
     daemon = Daemon(tmp_path)
     daemon.python = UNPRIVILEGED
     for area in ("inbox", "outbox", "orphan", "status"):
         folder = daemon.spool.root / area
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         os.chown(folder, 0, GROUP)
         folder.chmod(0o2775)
     with daemon:

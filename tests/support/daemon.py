@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class Daemon:
     def __init__(self, root: Path, **settings: Any) -> None:
         self.home = root
         self.spool = Spool(root / "spool")
-        self.spool.root.mkdir(parents=True, exist_ok=True)
+        self.spool.inbox.mkdir(parents=True, exist_ok=True)
         self.config = root / "stemd.yaml"
         self.log = root / "daemon.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -49,7 +50,8 @@ class Daemon:
             "spool": str(self.spool.root),
             "defaults": {"model": "nano", "settle": "300ms", "settle_unprobed": "500ms"},
             "http": {"listen": "127.0.0.1:0"},
-            "paths": {"models": str(self.home / "models"), "run": str(self.home / "run")},
+            "models": {"fetch": "never"},
+            "paths": {name: str(self.home / name) for name in ("models", "engines", "run")},
             "retry": {"tries": 3, "base": "200ms", "cap": "1s"},
         }
         for key, value in settings.items():
@@ -104,7 +106,7 @@ class Daemon:
 
     def stemd(self, *args: str, check: bool = False) -> subprocess.CompletedProcess[str]:
         """A command of the command line on this daemon's configuration."""
-        command = [sys.executable, "-m", "stemd", args[0], "-c", str(self.config), *args[1:]]
+        command = [sys.executable, "-m", "stemd", *args, "-c", str(self.config)]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=check)
 
     def ask(self, *args: str) -> Any:
@@ -160,8 +162,14 @@ class Daemon:
     def worker(self) -> psutil.Process:
         assert self.process is not None
         daemon = psutil.Process(self.process.pid)
-        workers: list[psutil.Process] = eventually(daemon.children, 30, "there is a worker")
-        return workers[0]
+
+        def workers() -> list[psutil.Process]:
+            with suppress(psutil.NoSuchProcess):
+                return [child for child in daemon.children() if "stemd.worker" in child.cmdline()]
+            return []
+
+        found: list[psutil.Process] = eventually(workers, 30, "there is a worker")
+        return found[0]
 
     def drop(self, source: Path, name: str | None = None) -> Path:
         """Put a recording in by one rename, as ``mv`` does."""

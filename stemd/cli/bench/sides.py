@@ -113,7 +113,7 @@ class Daemon:
 def daemon(model: str, store: Path, home: Path, threads: int) -> Iterator[Daemon]:
     """A daemon that is ready and has no worker yet; everything of it lies below ``home``."""
     spool = Spool(home / "spool")
-    spool.root.mkdir(parents=True)
+    spool.inbox.mkdir(parents=True)
     config, log = home / "stemd.yaml", home / "stemd.log"
     places = {"spool": spool.root, "store": store, "run": home / "run"}
     quoted = {key: json.dumps(str(path)) for key, path in places.items()}

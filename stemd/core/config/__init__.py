@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stemd.core.config.alerts import Alerts
+    from stemd.core.config.documents import read_mapping
     from stemd.core.config.engines import EngineConfig, EngineLimits, Workers
     from stemd.core.config.glance import Places, peek
     from stemd.core.config.jobfile import parse_job
@@ -37,6 +38,7 @@ _HOME = {
     "Workers": "stemd.core.config.engines",
     "load": "stemd.core.config.loading",
     "parse_job": "stemd.core.config.jobfile",
+    "read_mapping": "stemd.core.config.documents",
     "peek": "stemd.core.config.glance",
     "reference": "stemd.core.config.sample",
     "schema": "stemd.core.config.json_schema",
@@ -44,7 +46,7 @@ _HOME = {
 
 __all__ = [
     "Alerts", "Config", "Defaults", "EngineConfig", "EngineLimits", "Inbox", "JobFile", "Loaded", "Places",
-    "Quota", "User", "Workers", "load", "parse_job", "peek", "reference", "schema",
+    "Quota", "User", "Workers", "load", "parse_job", "peek", "read_mapping", "reference", "schema",
 ]  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from stemd.core.config import units
 from stemd.core.config.faults import KeyPath, did_you_mean
 from stemd.core.config.model import Config
-from stemd.core.request import ENGINE_DEFAULTS
+from stemd.core.request import ENGINE_DEFAULTS, takes_several
 
 Finding = tuple[KeyPath, str]
 
@@ -15,6 +15,7 @@ Finding = tuple[KeyPath, str]
 def findings(config: Config) -> Iterator[Finding]:
     """Each fault as the path of its key and a sentence."""
     yield from _references(config)
+    yield from _next(config)
     yield from _engines(config)
     if config.retry.base > config.retry.cap:
         yield ("retry", "base"), "must not be longer than retry.cap"
@@ -38,6 +39,21 @@ def _references(config: Config) -> Iterator[Finding]:
             yield ("users", name, "quota"), f"there is no quota {user.quota!r} in quotas{hint}"
     yield from _twice(config, "uid")
     yield from _twice(config, "token_sha256")
+
+
+def _next(config: Config) -> Iterator[Finding]:
+    for path, wanted, engine in [
+        (("defaults", "next"), config.defaults.next, config.defaults.engine),
+        *((("inboxes", name, "next"), inbox.next, inbox.engine) for name, inbox in config.inboxes.items()),
+    ]:
+        if wanted is None:
+            continue
+        if takes_several(engine or config.defaults.engine):
+            yield path, "a mix goes to no other inbox: only stems do"
+        elif wanted not in config.inboxes:
+            yield path, f"there is no inbox {wanted!r} in inboxes{did_you_mean(wanted, config.inboxes)}"
+        elif not takes_several(config.inboxes[wanted].engine or config.defaults.engine):
+            yield path, f"the engine of inbox {wanted!r} takes one recording; stems can only go to one that mixes"
 
 
 def _twice(config: Config, key: str) -> Iterator[Finding]:

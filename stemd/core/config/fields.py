@@ -132,6 +132,12 @@ RelativeFile = Annotated[str, PlainValidator(units.relative), WithJsonSchema({"t
 Listen = Annotated[str, PlainValidator(units.listen), WithJsonSchema(_text(r":\d+$", "127.0.0.1:9814"))]
 Url = Annotated[str, PlainValidator(units.url), WithJsonSchema(_text("^https?://", "https://example.org/hook"))]
 Sha256 = Annotated[str, PlainValidator(units.sha256), WithJsonSchema(_text("^[0-9a-fA-F]{64}$"))]
+Sha256s = Annotated[
+    tuple[str, ...],
+    PlainValidator(units.sha256s),
+    WithJsonSchema({"type": "array", "items": _text("^[0-9a-fA-F]{64}$")}),
+    Shown(list),
+]
 Texts = Annotated[
     tuple[str, ...],
     PlainValidator(units.texts),

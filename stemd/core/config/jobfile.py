@@ -26,7 +26,7 @@ from stemd.core.config.fields import (
     Text,
 )
 from stemd.core.job import SCHEMA_VERSION, JobId, Limits, printable
-from stemd.core.request import JobFile, OutputChange
+from stemd.core.request import JobFile, OutputChange, takes_several
 
 MAX_BYTES = 256 * 1024
 STAGED = ("job.yaml", "job.json")
@@ -99,8 +99,8 @@ class _Job(Section):
 def parse_job(data: bytes, name: str) -> JobFile:
     """Read and check a job file.
 
-    ``name`` is its file name: ``job.yaml`` and ``job.json`` must name an input; ``SONG.job.yaml`` speaks for the
-    ``SONG`` beside it, so it needs none and may name no other.
+    ``name`` is its file name: ``job.yaml`` and ``job.json`` name their input (a mix may leave its out: all recordings
+    beside it); ``SONG.job.yaml`` speaks for the ``SONG`` beside it, so it needs none and may name no other.
 
     Raises:
         StemdError: STEMD-S010 with every fault (``detail["faults"]``).
@@ -133,8 +133,12 @@ def _inputs_faults(content: Mapping[str, Any], file: str) -> Iterator[tuple[KeyP
             yield ("inputs",), "a job file beside a song has one input, that song"
         if one is not None and one != song:
             yield ("input",), f"a job file beside a song speaks for that song: leave it out, or {units.show(song)}"
+        if content.get("art") is not None:
+            yield ("art",), "a picture comes in a folder of its own with the song and a job.yaml, not beside a song"
     elif one is None and many is None:
-        yield ("input",), "is required (or inputs)"
+        engine = content.get("engine")
+        if isinstance(engine, str) and not takes_several(engine):  # else the inbox may say that all files count
+            yield ("input",), "is required (or inputs)"
     elif one is not None and many is not None:
         yield ("inputs",), "input is given too: only one of them"
 

@@ -79,6 +79,7 @@ class Inbox(Section):
     priority: Priority | None = Field(default=None, description="0 (first) to 9; absent: 5.")
     retention: Duration | None = Field(default=None, description="Keep results for less than retention.outbox.")
     source: KeepSource | None = Field(default=None, description="keep or delete; absent: defaults.source.")
+    next: Name | None = Field(default=None, description="Absent: defaults.next.")
     settle: Duration | None = Field(default=None, description="Absent: defaults.settle.")
     settle_unprobed: Duration | None = Field(default=None, description="Absent: defaults.settle_unprobed.")
 
@@ -95,6 +96,11 @@ class Defaults(Section):
     source: KeepSource = Field(
         default="keep",
         description="keep: the original is in the finished folder, in source/. delete: it is removed at the end.",
+    )
+    next: Name | None = Field(
+        default=None,
+        description="Inbox, of the engine mix, whose job the finished stems become: separate, then mix.",
+        examples=["mixes"],
     )
     settle: Duration = Field(default=2.0, description="A file is complete when it has not changed for this long …")
     settle_unprobed: Duration = Field(

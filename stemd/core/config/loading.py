@@ -78,5 +78,9 @@ def _with_places(data: Mapping[str, Any], environ: Mapping[str, str]) -> dict[st
     if not isinstance(paths, dict | None):
         return dict(data)
     run = places.default_run(environ)
-    found = {"models": str(places.default_models(environ)), "run": str(run) if run else None}
+    found = {
+        "models": str(places.default_models(environ)),
+        "engines": str(places.default_engines(environ)),
+        "run": str(run) if run else None,
+    }
     return {**data, "paths": {**found, **(paths or {})}}

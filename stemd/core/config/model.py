@@ -6,6 +6,7 @@ The validation, the JSON Schema, the commented reference file and ``stemd config
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,6 +27,8 @@ from stemd.core.config.service import (
     Paths,
     Retention,
     Retry,
+    Scheduling,
+    SelfAudit,
     Shutdown,
 )
 
@@ -67,6 +70,10 @@ class Config(Section):
     retry: Retry = Field(
         default_factory=Retry, description="Trying again what may pass; full-jitter exponential backoff."
     )
+    scheduling: Scheduling = Field(default_factory=Scheduling, description="Whose job is next.")
+    self_audit: SelfAudit = Field(
+        default_factory=SelfAudit, description="The daemon's slow look at its own promises (`stemd audit spool`)."
+    )
     users: Mapping[Name, User] = Field(
         default_factory=dict,
         description="Users: each owns inbox/NAME, outbox/NAME and orphan/NAME.",
@@ -100,7 +107,12 @@ class Config(Section):
 
     def engine(self, name: str) -> EngineConfig:
         """The settings of an engine; of one that is not named here, the defaults."""
-        return self.engines.get(name) or EngineConfig()
+        return self.engines.get(name) or _unnamed()
+
+    def environment(self, engine: str) -> Path:
+        """The folder of an engine's own Python environment, whether it is there or not."""
+        named = self.engine(engine).environment
+        return self.paths.engines / engine if named == "auto" else Path(named)
 
     def inbox(self, name: str | None) -> Inbox:
         """The settings of ``inbox/NAME``; of the default inbox and of users' folders, all defaults."""
@@ -113,3 +125,9 @@ class Config(Section):
     def run_of(self, root: Path) -> Path:
         """The folder of the control socket of the spool at ``root``."""
         return self.paths.run or self.state_of(root)
+
+
+@cache
+def _unnamed() -> EngineConfig:
+    """Made once: the daemon asks for every waiting job at every turn."""
+    return EngineConfig()

@@ -24,6 +24,11 @@ def default_models(environ: Mapping[str, str]) -> Path:
     return Path(environ.get("XDG_CACHE_HOME") or _home(environ) / ".cache") / "stemd" / "models"
 
 
+def default_engines(environ: Mapping[str, str]) -> Path:
+    """Where engines have their own Python environments: beside the model store."""
+    return default_models(environ).with_name("engines")
+
+
 def default_run(environ: Mapping[str, str]) -> Path | None:
     """The folder of the control socket; ``None`` is the state folder of each spool."""
     if environ.get("RUNTIME_DIRECTORY"):

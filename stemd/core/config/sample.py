@@ -54,7 +54,7 @@ def flow(value: Any) -> str:
 def _entry(key: str, field: FieldInfo, indent: str) -> Iterator[str]:
     yield from _comment(field.description or "", indent)
     inner = section_of(field.annotation)
-    if key == "engines":
+    if inner is EngineConfig:
         yield f"{indent}engines:"
         yield from _engines(indent + "  ")
     elif is_section(field.default_factory) and inner:

@@ -7,8 +7,20 @@ from typing import Literal
 
 from pydantic import Field
 
-from stemd.core.config.fields import AbsolutePath, Count, Duration, Listen, Section, StatePath, Text, Texts, Url
-from stemd.core.config.places import default_models, default_run
+from stemd.core.config.fields import (
+    AbsolutePath,
+    Count,
+    Duration,
+    Listen,
+    Section,
+    Sha256s,
+    Size,
+    StatePath,
+    Text,
+    Texts,
+    Url,
+)
+from stemd.core.config.places import default_engines, default_models, default_run
 
 
 class Paths(Section):
@@ -22,6 +34,11 @@ class Paths(Section):
         default_factory=lambda: default_models(os.environ),
         description="The model store. Default: $CACHE_DIRECTORY/models, else the user's cache folder.",
         examples=["/var/cache/stemd/models"],
+    )
+    engines: AbsolutePath = Field(
+        default_factory=lambda: default_engines(os.environ),
+        description="Engines' own Python environments (`stemd engines install`). Default: beside the model store.",
+        examples=["/var/cache/stemd/engines"],
     )
     run: AbsolutePath | None = Field(
         default_factory=lambda: default_run(os.environ),
@@ -42,6 +59,10 @@ class Models(Section):
         alias="from",
         description="A mirror's address or a folder to fetch from; null: where each model is published.",
         examples=["/mnt/models"],
+    )
+    pickles: Sha256s = Field(
+        default=(),
+        description="The sha256 of weights in pickle form that may be converted; loading a pickle runs code.",
     )
 
 
@@ -77,7 +98,7 @@ class Chunking(Section):
     """Long recordings are worked off in chunks that survive a restart."""
 
     threshold: Duration = Field(default=600.0, description="Recordings longer than this keep checkpoints.")
-    checkpoint: Duration = Field(default=60.0, description="At most this much audio is done again after a crash.")
+    checkpoint: Duration = Field(default=60.0, gt=0, description="At most this much audio is done again after a crash.")
 
 
 class Retry(Section):
@@ -86,6 +107,22 @@ class Retry(Section):
     tries: Count = Field(default=5, description="Attempts in all; then the job goes to orphan/.")
     base: Duration = Field(default=30.0, description="Upper bound of the first wait; doubled each time …")
     cap: Duration = Field(default=3600.0, description="… up to this.")
+
+
+class Scheduling(Section):
+    """Who is next: priority, then the user who has been given least audio, and nobody waits for ever."""
+
+    aging: Duration = Field(default=1800.0, gt=0, description="A job becomes one priority more urgent after each.")
+    backlog: Count = Field(
+        default=20_000, description="With so many unfinished jobs nothing more is taken: files stay in the inbox."
+    )
+
+
+class SelfAudit(Section):
+    """The daemon's slow look at its own promises; what is broken is a metric and a log line."""
+
+    every: Duration = Field(default=6 * 3600.0, gt=0, description="Time between two looks.")
+    rate: Size = Field(default=20 << 20, gt=0, description="Bytes a second that are read at most.")
 
 
 class Retention(Section):

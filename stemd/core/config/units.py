@@ -228,6 +228,13 @@ def sha256(value: Any) -> str:
     raise ValueError("must be a sha256: 64 hexadecimal digits (in quotes)")
 
 
+def sha256s(value: Any) -> tuple[str, ...]:
+    """A list of sha256."""
+    if isinstance(value, list | tuple):
+        return tuple(map(sha256, value))
+    raise ValueError(f"must be a list of sha256, not {show(value)}")
+
+
 def texts(value: Any) -> tuple[str, ...]:
     """A list of texts, none empty."""
     if isinstance(value, list | tuple) and all(isinstance(item, str) and item for item in value):

@@ -1,7 +1,7 @@
 """Does an uncompressed sound file hold all the bytes its header promises?
 
 libsndfile quietly clamps a data chunk that is longer than the file, so a cut-off upload would pass as a shorter
-song. These functions read only headers (WAV, RF64/BW64, Wave64, AIFF, CAF), and the marks that say whether an MP3
+song. These functions read only headers (WAV, RF64/BW64, Wave64, AIFF, CAF, AU), and the marks that say whether an MP3
 declares its length and whether an Ogg stream reached its end.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -16,6 +17,8 @@ _UNKNOWN_32 = 0xFFFFFFFF
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _W64_FMT, _W64_DATA = b"fmt \xf3\xac\xd3\x11", b"data\xf3\xac\xd3\x11"
 _MAX_CHUNKS = 10_000
+#: Bytes per sample of AU's uncompressed encodings (8-bit law, PCM, float).
+_AU_WIDTHS = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ def data_chunk(file: BinaryIO) -> DataChunk | None:
     """The data chunk of an uncompressed container, or ``None`` for any other file."""
     file.seek(0)
     head = file.read(40)
-    try:
+    with suppress(struct.error):
         if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
             return _wave(file)
         if head[:16] == _W64_RIFF:
@@ -49,8 +52,8 @@ def data_chunk(file: BinaryIO) -> DataChunk | None:
             return _aiff(file)
         if head[:4] == b"caff":
             return _caf(file)
-    except struct.error:
-        return None
+        if head[:4] in (b".snd", b"dns."):
+            return _au(head)
     return None
 
 
@@ -109,6 +112,11 @@ def _caf(file: BinaryIO) -> DataChunk | None:
             return DataChunk(at + 12, None if size < 0 else size, frame)
         at += 12 + max(0, size)
     return None
+
+
+def _au(head: bytes) -> DataChunk:
+    start, size, encoding, _, channels = struct.unpack(">5I" if head[:1] == b"." else "<5I", head[4:24])
+    return DataChunk(start, None if size == _UNKNOWN_32 else size, _AU_WIDTHS.get(encoding, 1) * channels)
 
 
 def mp3_declares_length(file: BinaryIO) -> bool:

@@ -12,7 +12,8 @@ import numpy as np
 
 from stemd.core.errors import StemdError
 from stemd.core.job import printable
-from stemd.engines.audio import containers, ffmpeg, sndfile
+from stemd.engines.audio import containers, ffmpeg, sndfile, source_tags
+from stemd.engines.audio.cover import MOST_BYTES, Cover
 from stemd.engines.audio.reader import Probe
 from stemd.engines.base import SourceFacts
 from stemd.engines.faults import reading
@@ -62,6 +63,18 @@ class Source:
                 count += len(block)
                 yield fold(self._finite(block), self.probe.wav_order)
         self._account(count)
+
+    def cover(self) -> Cover | None:
+        """The source's front cover; a warning tells of one that stems cannot carry."""
+        if self.by_ffmpeg:
+            data = ffmpeg.picture(self.path)
+        else:
+            found = source_tags.read(self.path, self.probe.format.partition("/")[0].upper())[1]
+            data = found.data if found else b""
+        cover = Cover.of(data)
+        if data and cover is None:
+            self.warn(f"the cover is no JPEG or PNG of at most {MOST_BYTES} bytes: the stems do not carry it")
+        return cover
 
     def warn(self, text: str) -> None:
         if text not in self.warnings:

@@ -1,8 +1,9 @@
-"""Writing one stem: samples on the grid of the format, tags, and onto the disk before it counts as written."""
+"""Writing one stem: samples on the grid of the format, then its tags and its cover."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from stemd.core.errors import StemdError
-from stemd.engines.audio import flac_tags
+from stemd.engines.audio import flac_tags, id3, ogg_tags, riff
+from stemd.engines.audio.cover import Cover
 from stemd.engines.audio.formats import Target
 from stemd.engines.audio.reader import BLOCK
 from stemd.engines.audio.sndfile import STRINGS
@@ -49,13 +51,15 @@ class StemWriter:
     ``crc`` is the CRC-32 of the samples handed over, for comparing with what is read back.
     """
 
-    def __init__(self, path: Path, target: Target, shape: tuple[int, int], tags: Mapping[str, str]) -> None:
-        self.path, self.target, self.tags, self.crc = path, target, dict(tags), 0
+    def __init__(
+        self, path: Path, target: Target, shape: tuple[int, int], tags: Mapping[str, str], cover: Cover | None = None
+    ) -> None:
+        self.path, self.target, self.tags, self.cover, self.crc = path, target, dict(tags), cover, 0
         frames, channels = shape
         with writing(path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         with self._sound_errors():
-            self._sound = soundfile.SoundFile(
+            self._sound = _NotFlushed(
                 descriptor,
                 "w",
                 target.rate,
@@ -79,14 +83,20 @@ class StemWriter:
                 self._sound.write(samples[start : start + BLOCK])
 
     def finish(self) -> None:
-        """Complete the header, write the tags, and wait until the disk has it all."""
+        """Complete the header and write tags and cover; the disk is waited for when the result is staged."""
         with self._sound_errors():
             self._sound.close()
         with writing(self.path):
-            if self.target.container == "FLAC":
-                flac_tags.write(self.path, self.tags)
-            with self.path.open("rb") as file:
-                os.fsync(file.fileno())
+            match self.target.container:
+                case "FLAC":
+                    flac_tags.write(self.path, self.tags, self.cover)
+                case "OGG":
+                    ogg_tags.write(self.path, self.tags, self.cover)
+                case "MP3":
+                    _prepend(self.path, id3.build(self.tags, self.cover))
+                case "WAV":
+                    riff.zero_peak_time(self.path)
+                    riff.append_id3(self.path, id3.build(self.tags, self.cover))
 
     def __enter__(self) -> StemWriter:
         return self
@@ -97,14 +107,30 @@ class StemWriter:
     def _set_strings(self) -> None:
         if self.target.container == "FLAC":
             # libsndfile writes this comment in front of the audio; its room is what the real comments take over
-            self._sound.comment = "." * (512 + sum(len(f"{k}={v}".encode()) + 4 for k, v in self.tags.items()))
-            return
-        for name, tag in STRINGS.items():
-            if text := self.tags.get(tag):
-                setattr(self._sound, name, text)
+            self._sound.comment = "." * flac_tags.room_for(self.tags, self.cover)
+        elif self.target.container == "WAV":
+            for name, tag in STRINGS.items():
+                if text := self.tags.get(tag):
+                    setattr(self._sound, name, text)
 
     def _sound_errors(self) -> _SoundErrors:
         return _SoundErrors(self.path)
+
+
+def _prepend(path: Path, head: bytes) -> None:
+    """``path`` with ``head`` in front of it, by a rewritten copy."""
+    copy = path.with_name(path.name + ".tags")
+    with path.open("rb") as file, copy.open("wb") as target:
+        target.write(head)
+        shutil.copyfileobj(file, target, 1 << 20)
+    copy.rename(path)
+
+
+class _NotFlushed(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """Leaves flushing to who stages the result: libsndfile would do it at the close and keep its failure to itself."""
+
+    def flush(self) -> None:
+        """Nothing is promised before ``finish``."""
 
 
 class _SoundErrors:

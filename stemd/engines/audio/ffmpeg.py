@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stemd.core.errors import StemdError
 from stemd.core.job import printable
 from stemd.engines.audio.reader import BLOCK, Probe
+from stemd.engines.audio.tags import for_stems
 
 if TYPE_CHECKING:
     from stemd.engines.base import Frames
@@ -33,19 +35,13 @@ _GUARD = ("-protocol_whitelist", "file,pipe", "-format_whitelist", _FORMATS)
 _GUESSED = frozenset({"aac", "ac3", "eac3", "mp3", "amr", "dts", "loas", "truehd"})
 #: The coarsest unit of time, in seconds, that a movie header commonly has (1/600).
 _MOVIE_UNIT = 1 / 600
+#: ffmpeg's names of tags that Vorbis comments call otherwise.
 _TAGS = {
-    "title": "TITLE",
-    "artist": "ARTIST",
-    "album": "ALBUM",
-    "album_artist": "ALBUMARTIST",
-    "composer": "COMPOSER",
-    "date": "DATE",
-    "track": "TRACKNUMBER",
-    "disc": "DISCNUMBER",
-    "genre": "GENRE",
-    "comment": "COMMENT",
-    "copyright": "COPYRIGHT",
-}
+    "ALBUM_ARTIST": "ALBUMARTIST", "TRACK": "TRACKNUMBER", "DISC": "DISCNUMBER", "LYRICS-XXX": "LYRICS",
+    "LYRICS-ENG": "LYRICS", "TSRC": "ISRC", "TBPM": "BPM", "TMPO": "BPM",
+}  # fmt: skip
+_NO_LANGUAGE = ("LANGUAGE", "und")
+_FRONT = "cover (front)"
 
 
 def installed() -> bool:
@@ -100,9 +96,9 @@ def _frames_of_mov(path: Path, rate: int, seconds: float) -> int:
     return exact if abs(exact - frames) <= rate * _MOVIE_UNIT else frames
 
 
-def _asked(path: Path, entries: str, *options: str) -> dict[str, Any]:
-    """ffprobe's answer about the first audio stream; empty where it has none."""
-    command = ["ffprobe", "-v", "error", *_GUARD, *options, "-select_streams", "a:0", "-show_entries", entries]
+def _asked(path: Path, entries: str, *options: str, stream: str = "a:0") -> dict[str, Any]:
+    """ffprobe's answer about the first audio stream, or those ``stream`` selects; empty where there is none."""
+    command = ["ffprobe", "-v", "error", *_GUARD, *options, "-select_streams", stream, "-show_entries", entries]
     done = subprocess.run(
         [*command, "-of", "json", _url(path)], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
@@ -111,8 +107,21 @@ def _asked(path: Path, entries: str, *options: str) -> dict[str, Any]:
 
 
 def _tags(found: dict[str, str]) -> dict[str, str]:
-    lower = {key.lower(): str(value).strip() for key, value in found.items()}
-    return {tag: lower[key] for key, tag in _TAGS.items() if lower.get(key)}
+    upper = {key.upper(): str(value).strip() for key, value in found.items()}
+    return for_stems({_TAGS.get(key, key): value for key, value in upper.items() if (key, value) != _NO_LANGUAGE})
+
+
+def picture(path: Path) -> bytes:
+    """The front cover of ``path``, else its first picture, as it stands in the file; empty where it has none."""
+    entries = "stream=index:stream_disposition=attached_pic:stream_tags=comment"
+    streams = _asked(path, entries, stream="v").get("streams") or []
+    attached = [each for each in streams if each.get("disposition", {}).get("attached_pic")]
+    if not attached:
+        return b""
+    chosen = next((each for each in attached if each.get("tags", {}).get("comment", "").lower() == _FRONT), attached[0])
+    command: list[str | bytes] = ["ffmpeg", "-nostdin", "-v", "error", *_GUARD, "-i", _url(path)]
+    command += ["-map", f"0:{chosen['index']}", "-c", "copy", "-f", "image2pipe", "pipe:1"]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).stdout
 
 
 def _url(path: Path) -> bytes:
@@ -153,8 +162,19 @@ def _without_padding(blocks: Generator[Frames], declared: int, most: int) -> Gen
 
 
 def _decoded(path: Path, rate: int, channels: int) -> Generator[Frames]:
-    command: list[str | bytes] = ["ffmpeg", "-nostdin", "-v", "error", *_GUARD, "-i", _url(path), "-map", "0:a:0"]
-    command += ["-ar", str(rate), "-ac", str(channels), "-c:a", "pcm_f32le", "-f", "f32le", "pipe:1"]
+    for block in _piped(path, 0, channels, "f32le", "-ar", str(rate), "-ac", str(channels)):
+        yield block.view("<f4")
+
+
+def samples(path: Path, track: int, channels: int) -> Generator[NDArray[np.int32]]:
+    """Audio track number ``track`` of ``path`` as it stands: blocks of frames × ``channels``, full scale ±2³¹."""
+    return _piped(path, track, channels, "s32le")
+
+
+def _piped(path: Path, track: int, channels: int, form: str, *options: str) -> Generator[NDArray[np.int32]]:
+    """What ffmpeg decodes, in its raw format ``form`` with four bytes a sample."""
+    command: list[str | bytes] = ["ffmpeg", "-nostdin", "-v", "error", *_GUARD, "-i", _url(path)]
+    command += ["-map", f"0:a:{track}", *options, "-c:a", f"pcm_{form}", "-f", form, "pipe:1"]
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=1 << 20
     )
@@ -163,7 +183,7 @@ def _decoded(path: Path, rate: int, channels: int) -> Generator[Frames]:
     try:
         size = 4 * channels
         while data := process.stdout.read(BLOCK * size):
-            block = np.frombuffer(data[: len(data) // size * size], "<f4").reshape(-1, channels)
+            block = np.frombuffer(data[: len(data) // size * size], "<i4").reshape(-1, channels)
             count += len(block)
             yield block
         status = process.wait()

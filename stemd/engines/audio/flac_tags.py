@@ -1,4 +1,4 @@
-"""Vorbis comments of FLAC files (RFC 9639 §8): read them all, and replace them without touching the audio."""
+"""Comments and pictures of FLAC files (RFC 9639 §8): read them, and replace them without touching the audio."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-_PADDING, _COMMENT = 1, 4
+from stemd.engines.audio import vorbis_comment
+from stemd.engines.audio.cover import Cover, Picture, front, pack_block, unpack_block
+
+_PADDING, _COMMENT, _PICTURE = 1, 4, 6
 _MAGIC = b"fLaC"
-#: About one rendering of the source, not about the work: wrong on a stem.
-_NOT_FOR_STEMS = ("REPLAYGAIN_", "METADATA_BLOCK_PICTURE", "CUESHEET", "STEMD_", "ENCODER", "R128_")
 
 Block = tuple[int, bytes]
 
@@ -49,62 +50,45 @@ def build(blocks: list[Block]) -> bytes:
     return b"".join(parts)
 
 
-def with_comments(header: bytes, comments: Mapping[str, str]) -> bytes:
-    """``header`` with these comments instead of its own; of the same length where padding can make it so."""
+def with_comments(header: bytes, comments: Mapping[str, str], cover: Cover | None = None) -> bytes:
+    """``header`` with these comments and this cover instead of its own; as long as it was where padding allows it."""
     blocks = parse(header)
-    vendor = next((_vendor(content) for kind, content in blocks if kind == _COMMENT), b"stemd")
-    kept = [block for block in blocks[1:] if block[0] not in (_PADDING, _COMMENT)]
-    new = [blocks[0], (_COMMENT, _pack(vendor, comments)), *kept]
+    maker = next((vorbis_comment.vendor(content) for kind, content in blocks if kind == _COMMENT), b"stemd")
+    kept = [block for block in blocks[1:] if block[0] not in (_PADDING, _COMMENT, _PICTURE)]
+    pictures = [(_PICTURE, pack_block(cover))] if cover else []
+    new = [blocks[0], (_COMMENT, vorbis_comment.pack(maker, comments)), *kept, *pictures]
     room = len(header) - len(build(new))
     if room >= 4:
         new.append((_PADDING, bytes(room - 4)))
     return build(new)
 
 
-def _vendor(comment: bytes) -> bytes:
-    size = int(struct.unpack_from("<I", comment)[0])
-    return comment[4 : 4 + size]
+def room_for(comments: Mapping[str, str], cover: Cover | None) -> int:
+    """Bytes that are surely enough for these comments and this cover."""
+    return 512 + sum(len(f"{key}={value}".encode()) + 4 for key, value in comments.items()) + _size(cover)
 
 
-def _pack(vendor: bytes, comments: Mapping[str, str]) -> bytes:
-    lines = [f"{key}={value}".encode("utf-8", "replace") for key, value in comments.items()]
-    parts = [struct.pack("<I", len(vendor)), vendor, struct.pack("<I", len(lines))]
-    for line in lines:
-        parts += [struct.pack("<I", len(line)), line]
-    return b"".join(parts)
+def _size(cover: Cover | None) -> int:
+    return len(pack_block(cover)) + 4 if cover else 0
 
 
-def unpack(comment: bytes) -> dict[str, str]:
-    """The comments in a VORBIS_COMMENT block, names in capitals; several of one name joined with ``; ``."""
-    at = 4 + len(_vendor(comment))
-    count = struct.unpack_from("<I", comment, at)[0]
-    at += 4
-    found: dict[str, str] = {}
-    for _ in range(count):
-        size = struct.unpack_from("<I", comment, at)[0]
-        key, _, value = comment[at + 4 : at + 4 + size].decode("utf-8", "replace").partition("=")
-        key = key.upper()
-        found[key] = f"{found[key]}; {value}" if key in found else value
-        at += 4 + size
-    return found
-
-
-def read(path: Path) -> dict[str, str]:
-    """The comments of the FLAC file at ``path`` that also hold for a stem of it; none where it has no sound header."""
+def read(path: Path) -> tuple[dict[str, str], Picture | None]:
+    """The comments of the FLAC file at ``path`` and its cover; nothing where it has no sound header."""
     try:
         with path.open("rb") as file:
             blocks = parse(_header(file))
-        found = next((unpack(content) for kind, content in blocks if kind == _COMMENT), {})
+        comments = next((vorbis_comment.unpack(content) for kind, content in blocks if kind == _COMMENT), {})
     except (ValueError, struct.error):
-        return {}
-    return {key: value for key, value in found.items() if value and not key.startswith(_NOT_FOR_STEMS)}
+        return {}, None
+    pictures = [unpack_block(content) for kind, content in blocks if kind == _PICTURE]
+    return comments, front([each for each in pictures if each])
 
 
-def write(path: Path, comments: Mapping[str, str]) -> None:
-    """Replace the comments of the FLAC file at ``path``: in place where they fit, else by a rewritten copy."""
+def write(path: Path, comments: Mapping[str, str], cover: Cover | None = None) -> None:
+    """Replace comments and cover of the FLAC file at ``path``: in place where they fit, else by a rewritten copy."""
     with path.open("r+b") as file:
         old = _header(file)
-        new = with_comments(old, comments)
+        new = with_comments(old, comments, cover)
         if len(new) == len(old):
             file.seek(0)
             file.write(new)

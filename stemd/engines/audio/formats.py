@@ -8,19 +8,22 @@ from stemd.core.errors import StemdError
 from stemd.core.job import Output
 
 _PCM = {"16": "PCM_16", "24": "PCM_24"}
-#: The formats written: container of libsndfile, subtypes by bit depth (lossy ones have one for all).
+#: The formats written: container (libsndfile's, but for MP4), subtypes by bit depth (lossy ones have one for all).
 _FORMATS: dict[str, tuple[str, dict[str, str]]] = {
     "flac": ("FLAC", _PCM),
     "wav": ("WAV", {**_PCM, "32f": "FLOAT"}),
     "ogg": ("OGG", {"": "VORBIS"}),
     "opus": ("OGG", {"": "OPUS"}),
     "mp3": ("MP3", {"": "MPEG_LAYER_III"}),
+    "stem.mp4": ("MP4", _PCM),
 }
 _RATES = {
     "opus": (8_000, 12_000, 16_000, 24_000, 48_000),
     "mp3": (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
+    "stem.mp4": (44_100, 48_000),
 }
-_WAV_LIMIT = 0xFFFFFFFF - 65_536
+WAV_LIMIT = 0xFFFFFFFF - (32 << 20)
+"""More bytes of sound than this make a WAV an RF64: tags and cover come on top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Target:
     def container_for(self, frames: int, channels: int) -> str:
         """The container for this length: beyond 4 GiB a WAV becomes an RF64."""
         size = frames * channels * ((self.bits or 32) // 8)
-        return "RF64" if self.container == "WAV" and size > _WAV_LIMIT else self.container
+        return "RF64" if self.container == "WAV" and size > WAV_LIMIT else self.container
 
 
 def choose(output: Output, source_rate: int) -> Target:

@@ -1,4 +1,4 @@
-"""Integrated loudness after ITU-R BS.1770-4, from a stream of blocks."""
+"""Loudness after ITU-R BS.1770-4 and its range after EBU Tech 3342, from a stream of blocks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.signal import sosfilt
 
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 
 _ABSOLUTE_GATE = -70.0
 _RELATIVE_GATE = -10.0
+_RANGE_GATE = -20.0
 _OFFSET = -0.691
-_HOPS_PER_BLOCK = 4
+_MOMENTARY_HOPS, _SHORT_TERM_HOPS = 4, 30
 _TINY = 1e-30
+_CHUNK = 32_768
+"""Frames filtered at a time: longer arrays come from the kernel page by page, which costs more than the filter."""
 
 
 def k_weighting(rate: int) -> NDArray[np.float64]:
@@ -47,20 +51,28 @@ def k_weighting(rate: int) -> NDArray[np.float64]:
 
 
 class Loudness:
-    """Feed it blocks of frames × channels; ask ``integrated`` at the end. Memory: 8 bytes per 100 ms."""
+    """Feed it blocks of frames × channels; ask at the end, or in between. Memory: 8 bytes per 100 ms.
+
+    Every answer can be had for the same stream at another level (``gain_db``): its energies are those here, scaled.
+    """
 
     def __init__(self, rate: int, channels: int) -> None:
         self._sections = k_weighting(rate)
-        self._state = np.zeros((2, 2, channels))
+        self._state = np.zeros((2, channels, 2))
         self._hop = round(rate / 10)
         self._energies = array("d")
         self._open_energy = 0.0
         self._open_frames = 0
 
     def add(self, block: Frames) -> None:
-        filtered, state = sosfilt(self._sections, block.astype(np.float64), axis=0, zi=self._state)
+        for start in range(0, len(block), _CHUNK):
+            self._add(block[start : start + _CHUNK])
+
+    def _add(self, block: Frames) -> None:
+        rows = np.ascontiguousarray(block.T, np.float64)
+        filtered, state = sosfilt(self._sections, rows, axis=1, zi=self._state)
         self._state = np.where(np.abs(state) < _TINY, 0.0, state)
-        power = np.square(filtered).sum(axis=1)
+        power = np.einsum("cf,cf->f", filtered, filtered)
         while len(power):
             taken, power = np.split(power, [self._hop - self._open_frames])
             self._open_energy += float(taken.sum())
@@ -69,18 +81,44 @@ class Loudness:
                 self._energies.append(self._open_energy / self._hop)
                 self._open_energy, self._open_frames = 0.0, 0
 
-    def integrated(self) -> float | None:
+    def integrated(self, gain_db: float = 0.0) -> float | None:
         """The gated loudness in LUFS; ``None`` for silence and for less than 400 ms."""
-        hops = np.frombuffer(self._energies, np.float64) if self._energies else np.zeros(0)
-        if len(hops) < _HOPS_PER_BLOCK:
+        gated = _gated(self._blocks(_MOMENTARY_HOPS, gain_db), _RELATIVE_GATE)
+        return _lufs(float(gated.mean())) if len(gated) else None
+
+    def range(self, gain_db: float = 0.0) -> float | None:
+        """The loudness range in LU (EBU Tech 3342); ``None`` for silence and for less than 3 s."""
+        gated = _gated(self._blocks(_SHORT_TERM_HOPS, gain_db), _RANGE_GATE)
+        if not len(gated):
             return None
-        sums = np.concatenate([[0.0], np.cumsum(hops)])
-        blocks = (sums[_HOPS_PER_BLOCK:] - sums[:-_HOPS_PER_BLOCK]) / _HOPS_PER_BLOCK
-        loud = blocks[blocks > _energy(_ABSOLUTE_GATE)]
-        if not len(loud):
-            return None
-        gated = loud[loud > _energy(_lufs(float(loud.mean())) + _RELATIVE_GATE)]
-        return _lufs(float(gated.mean()))
+        low, high = np.quantile(gated, [0.1, 0.95], method="nearest")
+        return _lufs(float(high)) - _lufs(float(low))
+
+    def momentary(self, gain_db: float = 0.0) -> float | None:
+        """The loudest 400 ms in LUFS, not gated (EBU Tech 3341); ``None`` for silence and for less."""
+        return _loudest(self._blocks(_MOMENTARY_HOPS, gain_db))
+
+    def short_term(self, gain_db: float = 0.0) -> float | None:
+        """The loudest 3 s in LUFS, not gated (EBU Tech 3341); ``None`` for silence and for less."""
+        return _loudest(self._blocks(_SHORT_TERM_HOPS, gain_db))
+
+    def _blocks(self, hops: int, gain_db: float) -> NDArray[np.float64]:
+        """The mean energy of every ``hops`` × 100 ms, one each 100 ms."""
+        energies = np.array(self._energies)
+        if len(energies) < hops:
+            return np.zeros(0)
+        return np.asarray(sliding_window_view(energies, hops).mean(axis=1) * 10 ** (gain_db / 10))
+
+
+def _gated(blocks: NDArray[np.float64], relative: float) -> NDArray[np.float64]:
+    """The energies above −70 LUFS and above ``relative`` LU under the mean of those."""
+    loud = blocks[blocks > _energy(_ABSOLUTE_GATE)]
+    return loud[loud > _energy(_lufs(float(loud.mean())) + relative)] if len(loud) else loud
+
+
+def _loudest(blocks: NDArray[np.float64]) -> float | None:
+    most = float(blocks.max(initial=0.0))
+    return _lufs(most) if most > 0 else None
 
 
 def _lufs(energy: float) -> float:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import soundfile
 
-from stemd.engines.audio import containers, flac_tags
+from stemd.engines.audio import containers, source_tags
 from stemd.engines.audio.reader import BLOCK, Probe
+from stemd.engines.audio.tags import for_stems
 
 if TYPE_CHECKING:
     from stemd.engines.base import Frames
@@ -30,6 +31,8 @@ STRINGS = {
 
 #: Encoders often miscount their MPEG frames (of 1152) by one or two.
 _MP3_TOLERANCE = 2 * 1152
+#: libsndfile's answer for a stream that does not state its length (a FLAC written to a pipe) is near 2^63.
+_UNKNOWN_FRAMES = 1 << 62
 
 
 def probe(path: Path) -> Probe | None:
@@ -53,13 +56,14 @@ def probe(path: Path) -> Probe | None:
             warnings.append("the mp3 has no header that states its length: what decodes is used")
         if sound.format == "OGG" and not ogg_end:
             warnings.append("the Ogg stream has no end mark; it may be cut short")
+        frames = int(sound.frames) if sound.frames < _UNKNOWN_FRAMES else None
         return Probe(
             rate=int(sound.samplerate),
             channels=int(sound.channels),
             format=f"{sound.format}/{sound.subtype}".lower(),
-            declared=int(sound.frames) if binding else None,
+            declared=frames if binding else None,
             tolerance=_MP3_TOLERANCE if sound.format == "MP3" else 0,
-            expected=int(sound.frames),
+            expected=frames,
             wav_order=sound.format != "OGG",
             tags=_tags(path, sound),
             warnings=tuple(warnings),
@@ -67,10 +71,9 @@ def probe(path: Path) -> Probe | None:
 
 
 def _tags(path: Path, sound: soundfile.SoundFile) -> dict[str, str]:
-    if sound.format == "FLAC":
-        return flac_tags.read(path)
+    own, _ = source_tags.read(path, sound.format)
     found = {tag: str(getattr(sound, name, "") or "").strip() for name, tag in STRINGS.items()}
-    return {tag: text for tag, text in found.items() if text}
+    return for_stems({**found, **own})
 
 
 def blocks(path: Path) -> Generator[Frames]:

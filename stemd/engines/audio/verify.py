@@ -7,9 +7,11 @@ import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 from stemd.core.errors import StemdError
 from stemd.engines.audio.encode import StemWriter, disk_fault
@@ -19,45 +21,80 @@ from stemd.engines.base import StemFile
 from stemd.engines.faults import writing
 
 
-def verified(stem: str, written: StemWriter, shape: tuple[int, int], on_block: Callable[[int], None]) -> StemFile:
+class Measured:
+    """What a stream of blocks adds up to: ``frames``, ``crc`` (CRC-32 of the samples), ``peak`` and loudness.
+
+    Blocks are frames × channels: int32 with full scale ±2³¹, or float32 with full scale ±1.
+    """
+
+    def __init__(self, rate: int, channels: int) -> None:
+        self.frames, self.crc, self.peak = 0, 0, 0.0
+        self._loudness = Loudness(rate, channels)
+
+    def add(self, block: NDArray[Any]) -> None:
+        self.crc = zlib.crc32(np.ascontiguousarray(block).data, self.crc)
+        values: NDArray[Any] = block * np.float64(2.0**-31) if block.dtype == np.int32 else block.astype(np.float64)
+        self.measure(values)
+        self.peak = max(self.peak, float(np.abs(values).max()))
+        self.frames += len(block)
+
+    def measure(self, values: NDArray[Any]) -> None:
+        self._loudness.add(values)
+
+    @property
+    def lufs(self) -> float | None:
+        return self._loudness.integrated()
+
+
+def verified(
+    stem: str,
+    written: StemWriter,
+    shape: tuple[int, int],
+    on_block: Callable[[int], None],
+    measured: Measured | None = None,
+) -> StemFile:
     """Decode the file ``written`` back and measure it; ``shape`` is (frames, channels). ``on_block`` gets frames read.
+
+    A fresh ``measured`` may be given, to learn more from the same reading.
 
     Raises:
         StemdError: STEMD-S013 (not what was written), STEMD-R003 (and the disk is full).
     """
     path, target = written.path, written.target
     frames, channels = shape
-    integer = target.bits is not None
-    loudness = Loudness(target.rate, channels)
-    peak, count, crc = 0.0, 0, 0
+    measured = measured or Measured(target.rate, channels)
     with soundfile.SoundFile(os.fsencode(path)) as sound:
         found = (int(sound.samplerate), int(sound.channels))
-        while len(block := sound.read(BLOCK, dtype="int32" if integer else "float32", always_2d=True)):
-            crc = zlib.crc32(np.ascontiguousarray(block).data, crc)
-            values = block * np.float64(2.0**-31) if integer else block.astype(np.float64)
-            loudness.add(values)
-            peak = max(peak, float(np.abs(values).max()))
-            count += len(block)
+        while len(block := sound.read(BLOCK, dtype="int32" if target.bits else "float32", always_2d=True)):
+            measured.add(block)
             on_block(len(block))
-    if found != (target.rate, channels) or count != frames or not (target.lossy or crc == written.crc):
-        problem = (
-            f"{frames} frames, {target.rate} Hz × {channels} written; {count}, {found[0]} Hz × {found[1]} read back"
+    same = target.lossy or measured.crc == written.crc
+    if found != (target.rate, channels) or measured.frames != frames or not same:
+        raise mismatch(
+            path,
+            f"{frames} frames, {target.rate} Hz × {channels} written; "
+            f"{measured.frames}, {found[0]} Hz × {found[1]} read back",
         )
-        full = disk_fault(path, problem)
-        raise full if full.code == "STEMD-R003" else StemdError("STEMD-S013", f"{path.name}: {problem}")
     return StemFile(
         name=path.name,
         stem=stem,
-        sha256=_sha256(path),
+        sha256=sha256(path),
         bytes=path.stat().st_size,
-        frames=count,
+        frames=frames,
         sample_rate=target.rate,
         channels=channels,
-        peak=peak,
-        lufs=loudness.integrated(),
+        peak=measured.peak,
+        lufs=measured.lufs,
     )
 
 
-def _sha256(path: Path) -> str:
+def mismatch(path: Path, problem: str) -> StemdError:
+    """STEMD-R003 where the disk is full, which explains it; else STEMD-S013."""
+    full = disk_fault(path, problem)
+    return full if full.code == "STEMD-R003" else StemdError("STEMD-S013", f"{path.name}: {problem}")
+
+
+def sha256(path: Path) -> str:
+    """The file's sha256 in hexadecimal."""
     with writing(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

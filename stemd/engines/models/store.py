@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stemd.core.errors import StemdError
+from stemd.engines.models.bag import NAME
 from stemd.engines.models.catalogue import BUILT_IN, Model
+from stemd.engines.models.kinds import KINDS, engine_of
 
 RECORD = "stemd.json"
 _BUNDLED = Path(__file__).resolve().parents[2] / "data" / "models"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_BAG_LIMIT = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class Bag:
-    """A model's members by signature, each one's weight per stem, and the bag's segment in seconds."""
-
-    members: tuple[str, ...]
-    weights: tuple[tuple[float, ...], ...] | None = None
-    segment: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +25,11 @@ class Entry:
     known: Model | None
     folder: Path | None
 
+    @property
+    def engine(self) -> str | None:
+        """The engine it is for."""
+        return self.known.engine if self.known else engine_of(self.folder) if self.folder else None
+
 
 def check_name(name: str) -> str:
     """``name``, where it can be a model's.
@@ -42,22 +37,31 @@ def check_name(name: str) -> str:
     Raises:
         StemdError: STEMD-M002.
     """
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise StemdError("STEMD-M002", f"{name!r} is no model name")
     return name
 
 
-def find(name: str, store: Path) -> Path:
-    """The folder of model ``name``: in the store, else in this package.
+def weights_of(name: str) -> str:
+    """The name of the folder that holds the model's weights."""
+    known = BUILT_IN.get(name)
+    return known.weights if known else name
+
+
+def find(name: str, store: Path, engine: str | None = None) -> Path:
+    """The folder of model ``name`` (of ``engine``, where that matters): in the store, else in this package.
 
     Raises:
-        StemdError: STEMD-M001 (known, but not here), STEMD-M002 (unknown).
+        StemdError: STEMD-M001 (known, but not here), STEMD-M002 (unknown, or another engine's).
     """
     check_name(name)
-    for folder in (store / name, _BUNDLED / name):
-        if _whole(folder):
-            return folder
-    if name in BUILT_IN:
+    known, folder = BUILT_IN.get(name), _place(name, store)
+    owner = known.engine if known else engine_of(folder) if folder else None
+    if engine is not None and owner is not None and owner != engine:
+        raise StemdError("STEMD-M002", f"{name} is a model of the engine {owner}, not of {engine}")
+    if folder is not None:
+        return folder
+    if known is not None:
         fetch = f"stemd models fetch {name}"
         raise StemdError(
             "STEMD-M001",
@@ -65,19 +69,20 @@ def find(name: str, store: Path) -> Path:
             remedy=f"Fetch them once: `{fetch}` (`{fetch} --from DIR` where there is no network). "
             "The waiting jobs then go on by themselves.",
         )
-    raise StemdError("STEMD-M002", f"no model called {name!r}; known: {', '.join(BUILT_IN)}")
+    names = ", ".join(each.name for each in BUILT_IN.values() if engine in {None, each.engine})
+    raise StemdError("STEMD-M002", f"no model called {name!r}; known: {names}")
 
 
 def present(name: str, store: Path) -> bool:
     """Whether the model's files are here, by their names and sizes alone."""
-    return bool(_NAME.fullmatch(name)) and any(_whole(folder) for folder in (store / name, _BUNDLED / name))
+    return bool(NAME.fullmatch(name)) and _place(name, store) is not None
 
 
 def catalogue(store: Path) -> list[Entry]:
     """All built-in models, and after them those that only the store has."""
     own = sorted(path.name for path in store.iterdir() if present(path.name, store)) if store.is_dir() else []
     names = [*BUILT_IN, *(name for name in own if name not in BUILT_IN)]
-    return [Entry(name, BUILT_IN.get(name), find(name, store) if present(name, store) else None) for name in names]
+    return [Entry(name, BUILT_IN.get(name), _place(name, store)) for name in names]
 
 
 def verify(name: str, store: Path) -> dict[str, str]:
@@ -89,68 +94,51 @@ def verify(name: str, store: Path) -> dict[str, str]:
     folder = find(name, store)
     recorded = record(folder)
     hashes = {}
-    for path in _files(folder, name):
-        with path.open("rb") as file:
-            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    for path in _kind(folder).files(folder):
+        try:
+            with path.open("rb") as file:
+                hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise StemdError("STEMD-M003", f"{folder.name}/{path.name}: {error.strerror}") from error
         expected = recorded.get(path.name, {}).get("sha256")
         if recorded and hashes[path.name] != expected:
             raise StemdError(
                 "STEMD-M003",
-                f"{name}/{path.name} has sha256 {hashes[path.name][:12]}…, recorded is {str(expected)[:12]}…",
+                f"{folder.name}/{path.name} has sha256 {hashes[path.name][:12]}…, recorded is {str(expected)[:12]}…",
                 remedy=f"`stemd models fetch --force {name}` replaces it; `stemd models verify` checks all.",
             )
     return hashes
 
 
-def read_bag(folder: Path) -> Bag:
-    """The bag of the model in ``folder``.
-
-    Raises:
-        StemdError: STEMD-M004, the file is no bag.
-    """
-    path = folder / f"{folder.name}.yaml"
-    return parse_bag(path.read_bytes(), path.name)
-
-
-def parse_bag(content: bytes, source: str) -> Bag:
-    """A bag from the YAML that ``demucs`` uses: ``models``, and if need be ``weights`` and ``segment``.
-
-    Raises:
-        StemdError: STEMD-M004.
-    """
-    from stemd.core.config.tree import read
-
-    document = read(content, source, _BAG_LIMIT)
-    data = document.data if isinstance(document.data, dict) else {}
-    members, weights, segment = data.get("models"), data.get("weights"), data.get("segment")
-    try:
-        if not members or not all(isinstance(each, str) and _NAME.fullmatch(each) for each in members):
-            raise ValueError("`models` must be a list of signatures in quotes")
-        rows = None if weights is None else tuple(tuple(float(each) for each in row) for row in weights)
-        if rows is not None and len(rows) != len(members):
-            raise ValueError("`weights` must have one row for each of `models`")
-        return Bag(tuple(members), rows, None if segment is None else float(segment))
-    except (TypeError, ValueError) as error:
-        raise StemdError("STEMD-M004", f"{source} is no bag of models: {error}") from error
-
-
 def record(folder: Path) -> dict[str, dict[str, Any]]:
     """What ``stemd.json`` says about each file; empty for a folder someone put here without one."""
+    files = facts(folder).get("files")
+    return files if isinstance(files, dict) else {}
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """All that ``stemd.json`` says: source, time, licence, files; empty where there is none."""
     try:
-        files = json.loads((folder / RECORD).read_text())["files"]
-        return files if isinstance(files, dict) else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        found = json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError, RecursionError):
         return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _place(name: str, store: Path) -> Path | None:
+    weights = weights_of(name)
+    return next((folder for folder in (store / weights, _BUNDLED / weights) if _whole(folder)), None)
 
 
 def _whole(folder: Path) -> bool:
     try:
         if recorded := record(folder):
             return all((folder / name).stat().st_size == facts["bytes"] for name, facts in recorded.items())
-        return (folder / f"{folder.name}.yaml").is_file() and any(folder.glob("*.safetensors"))
+        return engine_of(folder) is not None
     except (OSError, KeyError, TypeError):
         return False
 
 
-def _files(folder: Path, name: str) -> list[Path]:
-    return [folder / f"{name}.yaml", *(folder / f"{each}.safetensors" for each in read_bag(folder).members)]
+def _kind(folder: Path) -> Any:
+    known = next((model for model in BUILT_IN.values() if model.weights == folder.name), None)
+    return KINDS[(known.engine if known else engine_of(folder)) or "demucs"]

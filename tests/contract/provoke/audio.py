@@ -50,3 +50,9 @@ def a_telephone_recording(bench: Bench) -> Seen:
 @provokes("STEMD-A006")
 def floats_in_flac(bench: Bench) -> Seen:
     return bench.failed(bench.song(), {"output": {"format": "flac", "bit_depth": "32f"}})
+
+
+@provokes("STEMD-A007")
+def a_cover_that_is_no_picture(bench: Bench) -> Seen:
+    song = bench.song()
+    return bench.failed(song, {"art": song.name})

@@ -84,9 +84,9 @@ class Bench:
     def config(self, spool: Spool, **settings: Any) -> Path:
         """A configuration file for ``spool``."""
         path = self.home / f"stemd{next(self._numbers)}.yaml"
-        places = {"models": str(self.home / "models"), "run": str(self.home / "run")}
+        places = {name: str(self.home / name) for name in ("models", "engines", "run")}
         base = {"spool": str(spool.root), "defaults": {"model": "nano"}, "paths": places, "http": {"listen": None}}
-        path.write_text(yaml.safe_dump({**base, **settings}))
+        path.write_text(yaml.safe_dump({**base, "models": {"fetch": "never"}, **settings}))
         return path
 
     def loaded(self, spool: Spool, **settings: Any) -> Config:

@@ -6,13 +6,18 @@ import os
 import resource
 import signal
 from pathlib import Path
+from typing import Any
 
 import psutil
 
+from stemd.core.job import Length, Request
+from stemd.core.room import lacking, need
+from stemd.daemon.room import disk
 from stemd.engines import base, models
 from stemd.spool import attempts, durable, probes
 from tests.contract.provoke.bench import Bench, Seen, provokes
 from tests.contract.provoke.spool import claimed
+from tests.support.audio import write_wav
 from tests.support.daemon import Daemon, eventually
 from tests.support.spools import make_spool
 from tests.support.system import in_child, tiny_disk
@@ -85,16 +90,34 @@ def a_job_that_was_interrupted_again_and_again(bench: Bench) -> Seen:
     return Seen.of(report)
 
 
+@provokes("STEMD-E008")
+def a_chunk_that_changes_before_it_is_put_together(bench: Bench) -> None:
+    import numpy as np
+
+    from stemd.engines.checkpoint import ChunkStore
+
+    store = ChunkStore(bench.home, {}, total=8, shape=(1, 2), chunk=4)
+    store.open()
+    store.append(np.ones((8, 1, 2), np.float32))
+    (bench.home / "000001.f32").write_bytes(bytes(4 * 2 * 4))
+    list(store.read())
+
+
 @provokes("STEMD-R001")
 def a_worker_that_may_take_no_more_memory(bench: Bench) -> Seen:
-    job = bench.drop(bench.song(seconds=30.0))
-    worker = _worker(bench, job, "separate")
+    job = bench.drop(bench.song(seconds=240.0))
+    worker = _worker(bench, job, "decode", "separate")  # before the first segment: what it took stays its own
     in_use = worker.memory_info().vms
     worker.rlimit(resource.RLIMIT_AS, (in_use, in_use))
     try:
         return bench.held_up(job, "STEMD-R001")
     finally:
         worker.kill()
+
+
+@provokes("STEMD-R005")
+def a_job_that_may_have_little_memory(bench: Bench) -> Seen:
+    return bench.held_up(bench.drop(bench.song(), {"limits": {"memory": "64MiB"}}), "STEMD-R005")
 
 
 @provokes("STEMD-R002")
@@ -115,3 +138,33 @@ def a_disk_without_room(bench: Bench) -> Seen | None:
 
     in_child(limited)
     return None
+
+
+@provokes("STEMD-R004")
+def a_recording_longer_than_the_disk_is_large(bench: Bench) -> None:
+    year = Length(365 * 86400.0, 44_100, 2)
+    error = lacking(need(Request("demucs", "htdemucs", 4), year), disk(bench.home))
+    assert error is not None
+    raise error
+
+
+@provokes("STEMD-R006")
+def more_files_than_the_queue_takes(bench: Bench) -> Seen:
+    slow = {"engine": "stub", "model": "stub"}
+    box = {"slow": {**slow, "options": {"pace": 60}}}
+    with Daemon(bench.home / "full", defaults=slow, inboxes=box, scheduling={"backlog": 1}) as daemon:
+        write_wav(daemon.spool.inbox / "slow" / "first.wav", 0.3)
+        eventually(lambda: list(daemon.spool.jobs()), 30, "the first is taken")
+        second = write_wav(daemon.spool.inbox / "second.wav", 0.3)
+
+        def why() -> Any:
+            said = daemon.ask("why", str(second))
+            return said if said.get("code") == "STEMD-R006" else None
+
+        said = eventually(why, 30, "why says so")
+    return Seen(said["code"], said["reason"], said["remedy"])
+
+
+@provokes("STEMD-E009")
+def an_engine_whose_environment_was_not_made(bench: Bench) -> Seen:
+    return bench.held_up(bench.drop(bench.song(), {"engine": "spleeter", "model": "2stems", "stems": 2}), "STEMD-E009")

@@ -20,7 +20,7 @@ from stemd.spool.intake import Candidate, Door, Kind, Refusal
 from stemd.spool.layout import Spool
 from tests.contract.provoke.bench import Bench, Seen, provokes
 from tests.support.audio import tones
-from tests.support.daemon import eventually
+from tests.support.daemon import Daemon, eventually
 from tests.support.spools import make_spool
 from tests.support.system import NOBODY, in_child, mounted
 
@@ -83,8 +83,8 @@ def a_call_the_file_system_refuses(bench: Bench) -> None:
         if room - 1 - len(name) == 1:
             name = name[:-1]
         root, room = root / name, room - 1 - len(name)
-    root.mkdir(parents=True)
     spool = Spool(root)
+    spool.inbox.mkdir(parents=True)
     probes.prepare(spool, ())
     probes.check(spool)
 
@@ -200,3 +200,23 @@ def draining_nobody(bench: Bench) -> Seen:
 @provokes("STEMD-S018")
 def asking_about_a_file_that_is_not_there(bench: Bench) -> Seen:
     return bench.stemd("submit", "-c", bench.config(bench.spool()), bench.home / "absent.wav")
+
+
+@provokes("STEMD-S019")
+def a_mount_that_is_missing(bench: Bench) -> Seen:
+    root = bench.home / "not mounted"
+    root.mkdir()
+    seen = run_daemon(bench.config(Spool(root)))
+    assert list(root.iterdir()) == [], "nothing is written below the mount"
+    return seen
+
+
+@provokes("STEMD-S020")
+def a_spool_that_is_renamed_under_the_daemon(bench: Bench) -> Seen:
+    daemon = Daemon(bench.home)
+    daemon.start()
+    daemon.spool.root.rename(bench.home / "elsewhere")
+    assert daemon.process is not None
+    status = daemon.process.wait(30)
+    (event,) = daemon.events("spool_vanished")
+    return Seen(event["code"], event["reason"], event["remedy"], status)

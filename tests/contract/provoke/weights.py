@@ -73,3 +73,9 @@ def a_server_that_is_unavailable(bench: Bench) -> Seen:
     bench.patch.setenv("no_proxy", "127.0.0.1")
     with unavailable_server() as address:
         return bench.stemd("models", "fetch", "-c", bench.config(bench.spool()), "htdemucs", "--from", address)
+
+
+@provokes("STEMD-M006")
+def weights_in_pickle_form(bench: Bench) -> Seen:
+    (bench.home / "mine.th").write_bytes(b"whatever")
+    return bench.stemd("models", "fetch", "-c", bench.config(bench.spool()), "mine", "--from", bench.home)

@@ -16,7 +16,7 @@ from stemd.core.errors import StemdError
 
 CONTRACT = {
     "demo", "run", "submit", "status", "list", "watch", "why", "retry", "cancel", "hold", "release", "explain",
-    "doctor", "config", "engines", "models", "drain", "resume", "reload", "bench",
+    "doctor", "config", "engines", "models", "drain", "resume", "reload", "bench", "audit",
 }  # fmt: skip
 HEAVY = ("rich", "pydantic", "torch", "numpy", "starlette", "uvicorn", "structlog", "watchdog", "prometheus_client")
 
@@ -29,7 +29,7 @@ def test_every_command_of_the_contract_is_there():
 def test_each_command_has_help_and_the_common_options(command: str):
     result = CliRunner().invoke(main, [command, "--help"])
     assert result.exit_code == 0, result.output
-    if command not in {"config", "models"}:
+    if command not in {"audit", "config", "models"}:
         assert "--config" in result.output
         assert "--json" in result.output
 

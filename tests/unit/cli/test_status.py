@@ -12,6 +12,7 @@ from pathlib import Path
 
 from stemd.core.job import new_job_id
 from stemd.spool import probes, sidecar
+from tests.support.spools import make_spool
 
 
 def test_an_idle_spool(site):
@@ -70,7 +71,7 @@ def test_list_filters(site):
 
 def test_the_spool_may_be_given_by_a_flag(site, tmp_path: Path):
     other = tmp_path / "other"
-    (other / "status").mkdir(parents=True)
+    make_spool(other)
     assert site.json("status", "--spool", other)["spools"][0]["path"] == str(other)
 
 

@@ -1,4 +1,4 @@
-"""Steering without a daemon: retry and cancel take the lock themselves, the rest says that there is none."""
+"""Steering without a daemon: what is about one job takes the lock itself, the rest says that there is none."""
 
 from __future__ import annotations
 
@@ -64,11 +64,15 @@ def test_cancel_keeps_the_recording(site):
     assert site.run("retry", job_id).exit_code == 0
 
 
-def test_a_file_in_the_inbox_is_not_cancelled(site):
+def test_what_is_decided_about_a_file_in_the_inbox_waits_for_the_daemon(site):
     path = site.spool.inbox / "song.mp3"
     path.write_bytes(b"x")
-    result = site.run("cancel", path)
-    assert result.exit_code == 2
+    assert site.run("retry", path).exit_code == 2
+    assert site.run("release", path).exit_code == 2, "it is not held"
+    assert site.json("hold", path)["jobs"][0]["state"] == "held"
+    assert site.json("status", path)["state"] == "held"
+    assert site.json("release", path)["jobs"][0]["state"] == "waiting"
+    assert site.json("cancel", path)["jobs"][0]["state"] == "cancelling"
     assert path.exists()
 
 
@@ -96,7 +100,12 @@ def test_a_daemon_is_needed(site, command: str):
     assert "STEMD-S017" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["hold", "release"])
-def test_a_daemon_is_needed_for_jobs(site, command: str):
+def test_hold_and_release_a_job(site):
     job_id = site.claimed().job_id
-    assert site.run(command, job_id).exit_code == 69
+    assert site.run("release", job_id).exit_code == 2, "it is not held"
+    assert site.run("hold", job_id).exit_code == 0
+    assert site.json("status", job_id)["state"] == "held"
+    (found,) = recover.recover(site.spool)
+    assert found.found is recover.Found.WAITING, "a daemon keeps it held"
+    assert site.run("release", job_id).exit_code == 0
+    assert site.json("status", job_id)["state"] == "waiting"

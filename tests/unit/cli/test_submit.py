@@ -68,7 +68,8 @@ def test_a_staged_job_is_known_before_it_is_taken(site, recording: Path):
     for name in (job["job_uuid"], job["job_uuid"][-5:], job["path"]):
         view = site.json("status", name)
         assert (view["job_uuid"], view["state"], view["path"]) == (job["job_uuid"], "waiting", job["path"])
-    assert site.run("cancel", job["job_uuid"]).exit_code == 2
+    assert site.run("cancel", job["job_uuid"]).exit_code == 0
+    assert names(site.spool.inbox) == {"My Song"}, "left where it is until a daemon runs"
 
 
 @pytest.mark.parametrize("text", ["[" * 200_000, "[]", "{", '{"job_uuid": 7}', '{"job_uuid": "../../x"}'])
@@ -197,8 +198,9 @@ def test_bad_settings_are_refused_before_the_copy(site, recording: Path):
 def test_a_spool_without_inbox_says_what_to_do(site, recording: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     result = site.run("submit", recording, "--spool", tmp_path / "empty")
-    assert result.exit_code == 78
-    assert "STEMD-S005" in result.stderr
+    assert result.exit_code == 75
+    assert "STEMD-S019" in result.stderr
+    assert f"mkdir {tmp_path / 'empty' / 'inbox'}" in result.stderr
 
 
 def test_wait_without_a_daemon_does_not_hang(site, recording: Path, monkeypatch: pytest.MonkeyPatch):
@@ -275,3 +277,47 @@ def test_wait_finds_a_job_that_was_refused_before_it_had_its_id(site, recording:
     thread.join()
     assert result.exit_code == 77
     assert "STEMD-P001" in result.stderr
+
+
+@pytest.fixture
+def stems(tmp_path: Path) -> Path:
+    folder = tmp_path / "My Mix"
+    (folder / "more").mkdir(parents=True)
+    for name in ("kick.wav", "more/vox.wav", "notes.txt", ".hidden", "x.part"):
+        (folder / name).write_bytes(b"RIFF" + name.encode())
+    return folder
+
+
+def test_a_folder_is_one_mix(site, stems: Path):
+    (job,) = site.json("submit", stems, "--engine", "mix")["jobs"]
+    folder = site.spool.inbox / "My Mix"
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
+        "kick.wav", "more/vox.wav", "notes.txt", "job.json",
+    }  # fmt: skip
+    description = json.loads((folder / "job.json").read_text())
+    assert description == {"schema_version": 1, "job_uuid": job["job_uuid"], "engine": "mix"}
+
+
+def test_a_folder_that_is_no_job_is_refused(site, stems: Path):
+    result = site.run("submit", stems)
+    assert result.exit_code != 0
+    assert "STEMD-S009" in result.stderr
+    assert "--engine mix" in result.stderr
+    empty = stems / "empty"
+    empty.mkdir()
+    assert "STEMD-S009" in site.run("submit", empty, "--engine", "mix").stderr
+    (stems / "link.wav").symlink_to("kick.wav")
+    assert "STEMD-S007" in site.run("submit", stems, "--engine", "mix").stderr
+    assert names(site.spool.inbox) == set()
+
+
+def test_a_staged_folder_goes_as_it_is(site, stems: Path):
+    (stems / "job.yaml").write_text("inputs: {a: kick.wav, b: more/vox.wav}\nengine: mix\n")
+    assert site.run("submit", stems).exit_code == 0
+    assert (site.spool.inbox / "My Mix" / "job.yaml").exists()
+    assert not (site.spool.inbox / "My Mix" / "job.json").exists()
+    assert "STEMD-S010" in site.run("submit", stems, "--stems", "2").stderr
+    assert "job_uuid" in site.run("submit", stems, "--json").stdout
+    (stems / "job.yaml").write_text("inputs: [kick.wav]\njob_uuid: 0192f0c1-0000-7000-8000-000000000007\n")
+    (job,) = site.json("submit", stems)["jobs"]
+    assert job["job_uuid"] == "0192f0c1-0000-7000-8000-000000000007"

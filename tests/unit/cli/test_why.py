@@ -41,8 +41,21 @@ def test_a_file_deep_in_a_folder_is_explained_by_its_folder(site):
     folder = site.spool.inbox / "ana" / "album"
     folder.mkdir()
     (folder / "song.mp3").write_bytes(b"x")
-    facts = site.json("why", folder / "song.mp3")
-    assert facts["what"] == str(folder)
+    (folder / ".DS_Store").write_bytes(b"x")
+    for name in ("song.mp3", ".DS_Store"):
+        facts = site.json("why", folder / name)
+        assert (facts["what"], facts["code"]) == (str(folder), "STEMD-S017"), "the whole folder waits, as an album"
+
+
+def test_an_upload_in_progress_keeps_its_album(site):
+    folder = site.spool.inbox / "ana" / "album"
+    folder.mkdir()
+    (folder / "one.mp3").write_bytes(b"x")
+    (folder / "two.mp3.part").write_bytes(b"x")
+    facts = site.json("why", folder)
+    assert facts["code"] == "STEMD-S009"
+    assert "two.mp3.part" in facts["reason"]
+    assert "upload" in facts["remedy"]
 
 
 def test_an_unreadable_file(site):

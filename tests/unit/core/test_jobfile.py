@@ -100,10 +100,10 @@ def test_all_faults_at_once() -> None:
     ("text", "name", "key"),
     [
         ("engine: demucs", "job.yaml", "input"),
-        ("", "job.yaml", "input"),
         ("input: a.wav\ninputs: [b.wav]", "job.yaml", "inputs"),
         ("input: other.mp3", "song.mp3.job.yaml", "input"),
         ("inputs: [a.wav]", "song.mp3.job.yaml", "inputs"),
+        ("art: cover.jpg", "song.mp3.job.yaml", "art"),
         ("input: [a.wav]", "job.yaml", "input"),
         ("inputs: {vocals: ../v.wav}", "job.yaml", "inputs"),
         ("inputs: []", "job.yaml", "inputs"),
@@ -130,3 +130,8 @@ def test_whatever_the_bytes_it_is_a_job_or_a_fault(data: bytes, name: str) -> No
     except StemdError as error:
         assert error.code == "STEMD-S010"
         assert error.detail["faults"]
+
+
+@pytest.mark.parametrize("text", ["", "options: {preset: loud}", "engine: mix"])
+def test_a_mix_may_leave_out_its_inputs(text):
+    assert parse_job(text.encode(), "job.yaml").inputs is None

@@ -141,3 +141,30 @@ def test_a_trusted_manifest_is_believed_and_must_be_complete() -> None:
         with pytest.raises(StemdError, match=r"job_uuid|user_id") as caught:
             user_for(settings, "stager", job)
         assert caught.value.code == "STEMD-S010"
+
+
+@pytest.mark.parametrize(
+    ("defaults", "engine", "job", "expected"),
+    [
+        ({}, "mix", {}, Output("wav", "24")),
+        ({"output": {"format": "mp3", "bit_depth": "16"}}, "mix", {}, Output("wav", "24")),
+        ({"engine": "mix", "output": {"format": "flac", "bit_depth": "16"}}, "mix", {}, Output("flac", "16")),
+        ({}, "mix", {"output": OutputChange(format="flac")}, Output("flac", "24")),
+        ({"output": {"format": "mp3"}}, "demucs", {}, Output("mp3", "24")),
+    ],
+)
+def test_a_mix_is_not_written_as_stems_are(
+    defaults: dict[str, Any], engine: str, job: dict[str, Any], expected: Output
+) -> None:
+    assert resolve(config(defaults=defaults), None, JobFile(engine=engine, **job)).output == expected
+
+
+def test_where_stems_go_next() -> None:
+    settings = config(
+        inboxes={**INBOXES, "both": {"next": "mixes"}, "other": {"next": "mixes", "engine": "mix"}},
+        defaults={"next": "mixes"},
+    )
+    assert resolve(settings, "both").next == "mixes"
+    assert resolve(settings, None).next == "mixes"
+    assert resolve(settings, None, JobFile(engine="mix")).next is None
+    assert resolve(settings, "other").next is None

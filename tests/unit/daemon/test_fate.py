@@ -10,10 +10,11 @@ from stemd.core.job import Job, JobState, Outcome, new_job_id
 from stemd.daemon.board import Board
 from stemd.daemon.live import Live
 from stemd.daemon.pool import Pool
+from stemd.daemon.prober import Prober
 from stemd.daemon.runs import Runs
 from stemd.daemon.sealing import Sealer
 from stemd.ops.metrics import Metrics
-from stemd.spool import attempts, claim, durable, intake, sidecar
+from stemd.spool import attempts, claim, durable, intake, sidecar, sources
 from stemd.spool.intake import Candidate, Door, Kind
 from tests.support.daemon import eventually
 from tests.support.spools import make_spool, violations
@@ -30,7 +31,7 @@ class Site:
         self.spool = spool
         flags = {"spool": str(spool.root), "retry.tries": 3, "retry.base": "1h", "retry.cap": "1h"}
         self.board = Board(load(None, flags, {}).config, Metrics(("demucs",)))
-        self.sealer = Sealer(self.board, lambda: None)
+        self.sealer = Sealer(self.board, Prober(), lambda: None)
         self.runs = Runs(self.board)
         self.runs.pool = Pool(selectors.DefaultSelector(), self.runs)
 
@@ -100,20 +101,20 @@ def test_a_faulty_description_costs_the_job_not_the_daemon(site, spool):
 
 
 def test_a_bug_while_sealing_costs_the_job_not_the_daemon(site, spool, monkeypatch):
-    monkeypatch.setattr(claim, "sha256", lambda _: 1 / 0)
+    monkeypatch.setattr(sources, "sha256", lambda _: 1 / 0)
     site.seal(site.claimed())
     assert list(orphans(spool).values()) == ["STEMD-X001"]
 
 
 def test_a_disk_error_while_sealing_is_tried_again(site, spool, monkeypatch):
     live = site.claimed()
-    real = claim.sha256
+    real = sources.sha256
 
     def fails_once(path):
-        monkeypatch.setattr(claim, "sha256", real)
+        monkeypatch.setattr(sources, "sha256", real)
         raise StemdError("STEMD-S014", "read 'song.wav': Input/output error")
 
-    monkeypatch.setattr(claim, "sha256", fails_once)
+    monkeypatch.setattr(sources, "sha256", fails_once)
     site.seal(live)
     assert orphans(spool) == {}, "an error of the disk may pass: the contract tries those again"
 

@@ -1,13 +1,13 @@
 """Which job goes first, where it can go, and what keeps it from going anywhere."""
 
 import os
-import random
 from dataclasses import replace
 
 import pytest
 
 from stemd.core.config import load
-from stemd.core.job import Job, JobId, Request, Source
+from stemd.core.fairness import Waiting
+from stemd.core.job import Job, JobId, Length, Request, Source
 from stemd.daemon import placement
 from stemd.daemon.live import Live
 from stemd.worker.setup import Setup
@@ -26,12 +26,16 @@ def live(spool, priority, claimed_at, name="j"):
     return Live(spool, spool.job(name), "everyone", job, claimed_at=claimed_at)
 
 
-def test_priority_first_then_arrival(spool):
-    wanted = [(0, 50.0), (0, 60.0), (5, 10.0), (5, 10.5), (9, 1.0)]
-    queue = [live(spool, *key) for key in wanted]
-    for seed in range(20):
-        shuffled = random.Random(seed).sample(queue, len(queue))
-        assert sorted(shuffled, key=placement.order) == queue
+def test_a_queued_job_as_the_scheduler_sees_it(spool):
+    short = live(spool, 3, 50.0)
+    assert placement.waiting(short) == Waiting("j", "everyone", 3, 50.0, 60.0)
+    short.job = replace(short.job, source=replace(short.job.source, length=Length(200.0, 44_100, 2)))
+    assert placement.waiting(short).cost == 200.0
+
+
+def test_how_many_of_a_user_s_jobs_may_run(tmp_path):
+    settings = config(tmp_path, users__ana__quota="small", users__ben__role="user", quotas__small__running=2)
+    assert [placement.most_running(settings, user) for user in ("ana", "ben", "cem")] == [2, None, None]
 
 
 def test_a_setup_is_the_engine_with_model_store_and_device(tmp_path):
@@ -76,7 +80,8 @@ def test_workers_share_the_cores(tmp_path):
     assert placement.threads(limited, "demucs") == 1
 
 
-def test_priority_is_compared_as_a_number(spool):
-    low, high = live(spool, 9, 1.0), live(spool, 0, 2.0)
-    assert placement.order(high) < placement.order(low)
-    assert placement.order(replace(low, claimed_at=0.0)) < placement.order(low)
+def test_who_ran_out_of_memory_twice_gets_another_device(tmp_path):
+    settings, request = config(tmp_path, engines__demucs__device="cuda"), Request("demucs", "nano", 4)
+    assert [placement.setup_for(request, settings, ooms).device for ooms in (0, 1, 2, 3)] == [
+        "cuda", "cuda", "cpu", "cpu",
+    ]  # fmt: skip

@@ -222,6 +222,7 @@ def test_a_worker_hears_its_job(site, monkeypatch):
             "job": {"job_uuid": "one", "title": "Ø"},
             "work": "/spool/work/one",
             "attempt": 2,
+            "ease": 0,
         }
     ]
     site.pool.done(worker)

@@ -74,7 +74,7 @@ def test_a_refusal_is_told_once_and_remembered(scanner, spool):
     with pytest.raises(StemdError) as caught:
         scanner.why(path)
     assert caught.value.code == "STEMD-S007"
-    assert scanner.counts == {"settling": 0, "refused": 1}
+    assert scanner.counts == {"settling": 0, "refused": 1, "kept": 0}
     eventually(lambda: not scan(scanner) and scanner.idle, 5)
     path.unlink()
     scan(scanner)
@@ -117,3 +117,38 @@ def test_looking_takes_a_bounded_share_of_the_time(scanner, spool):
     took = time.monotonic() - started
     scanner._moved()
     assert scanner.due() >= started + took, "the next look is not due while the last is hardly over"
+
+
+def test_what_a_turn_has_no_time_for_comes_with_the_next(scanner, spool, monkeypatch):
+    monkeypatch.setattr("stemd.daemon.scanner._TURN", 0.0)
+    names = {f"{number}.wav" for number in range(20)}
+    for name in names:
+        (spool.inbox / name).write_bytes(name.encode())
+    assert scan(scanner) == []
+    time.sleep(0.15)
+    found = []
+    for number in range(len(names)):
+        assert number == 0 or scanner.due() == 0.0, "the rest comes at once"
+        (candidate,) = scanner.scan()
+        candidate.path.unlink()
+        found.append(candidate.path.name)
+    assert set(found) == names
+    eventually(lambda: not scan(scanner) and scanner.idle, 5)
+
+
+def test_an_entry_that_changed_since_the_look_settles_anew(scanner, spool, monkeypatch):
+    monkeypatch.setattr("stemd.daemon.scanner._TURN", 0.0)
+    paths = [spool.inbox / name for name in ("a.wav", "b.wav")]
+    for path in paths:
+        path.write_bytes(b"half")
+    assert scan(scanner) == []
+    time.sleep(0.15)
+    (first,) = scanner.scan()
+    (other,) = set(paths) - {first.path}
+    with other.open("ab") as file:
+        file.write(b"the rest")
+    assert list(scanner.scan()) == []
+    assert not scanner.idle
+    time.sleep(0.15)
+    found = {candidate.path: candidate.fingerprint[1] for candidate in scan(scanner, 0.3)}
+    assert found[other] == len(b"half") + len(b"the rest")

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from stemd.core.errors import StemdError
-from stemd.engines.base import Engine, create
+from stemd.engines.base import Engine, TrackStats, create
 from stemd.engines.demucs_engine import DemucsEngine
 from stemd.engines.demucs_options import DemucsOptions, parse_options
 
@@ -107,3 +107,23 @@ def test_a_file_that_is_no_safetensors(tmp_path):
     (tmp_path / "mine" / "x.safetensors").write_bytes(b"\x80\x02pickle")
     with failing("STEMD-M004"):
         DemucsEngine().load("mine", tmp_path, "cpu")
+
+
+def test_what_ran_out_of_memory_is_eased(nano):
+    (whole,) = nano.lanes({}, ["vocals"])
+    for level in (1, 2):
+        (lane,) = nano.lanes(nano.ease({"batch": 4}, level), ["vocals"])
+        assert (nano.facts()["batch"], lane.segment) == (1, pytest.approx(whole.segment / 2**level, abs=1))
+    (lane,) = nano.lanes(nano.ease({"segment": 0.15}, 3), ["vocals"])
+    assert lane.segment == pytest.approx(0.1 * 44_100, abs=1)
+
+
+def test_its_estimate_of_memory_goes_with_segment_and_batch_and_not_with_the_length(nano):
+    def estimate(seconds: float, **options: float) -> float:
+        nano.lanes(options, ["vocals"])
+        return nano.memory(TrackStats(round(seconds * 44_100), 0.0, 1.0, 1.0)) / 2**20
+
+    assert estimate(3600) == estimate(60)
+    assert estimate(0.1) < estimate(60)
+    assert estimate(60, batch=4) > estimate(60, batch=2) > estimate(60)
+    assert 320 < estimate(60) < 1500, "nano runs on a small machine"

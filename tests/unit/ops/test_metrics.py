@@ -21,7 +21,7 @@ def used():
     metrics = Metrics(("demucs", "mix"))
     metrics.ready.set(1)
     metrics.inbox_files.labels("settling").set(2)
-    metrics.watch_mode.labels("/srv/stemd/inbox", "inotify").set(1)
+    metrics.watch_mode.labels("/srv/stemd/inbox", "events").set(1)
     metrics.scan_seconds.observe(0.01)
     metrics.scan_success.set_to_current_time()
     metrics.claims.labels("claimed").inc()
@@ -32,6 +32,7 @@ def used():
     metrics.realtime.labels("demucs").set(9.5)
     metrics.workers.labels("demucs", "idle").set(1)
     metrics.recovered.labels("S4").inc()
+    metrics.audited.set_to_current_time()
     return metrics
 
 
@@ -94,6 +95,7 @@ def test_labels_are_closed_sets_and_never_names_of_people_or_files(used):
         "class",
         "reason",
         "found",
+        "invariant",
         "le",
     }
     assert {label for family in families(used) for sample in family.samples for label in sample.labels} <= allowed

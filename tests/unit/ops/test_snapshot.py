@@ -24,6 +24,9 @@ class Where:
     inboxes: frozenset[str] = frozenset({"karaoke"})
     users: frozenset[str] = frozenset({"ana"})
 
+    def state_of(self, root: Path) -> Path:
+        return root / ".state"
+
 
 @pytest.fixture
 def where(spool: Spool) -> Where:

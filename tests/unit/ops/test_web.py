@@ -121,7 +121,7 @@ def test_a_port_is_opened_served_and_closed(site, host):
     if host == "[::1]" and not socket.has_ipv6:
         pytest.skip("no IPv6 here")
     try:
-        port = web.Port(site.app(), f"{host}:0")
+        port = web.Port(site.app(), web.bind(f"{host}:0"))
     except StemdError as error:
         pytest.skip(f"no loopback address {host} here: {error}")
     port.start()
@@ -141,11 +141,11 @@ def test_a_port_that_is_taken_is_told_with_its_address():
     with socket.create_server(("127.0.0.1", 0)) as holder:
         listen = f"127.0.0.1:{holder.getsockname()[1]}"
         with pytest.raises(StemdError, match=listen) as caught:
-            web._bind(listen)
+            web.bind(listen)
     assert caught.value.code == "STEMD-C004"
 
 
 def test_an_address_that_is_not_ours_is_told_the_same_way():
     with pytest.raises(StemdError) as caught:
-        web._bind("192.0.2.1:9814")
+        web.bind("192.0.2.1:9814")
     assert caught.value.code == "STEMD-C004"

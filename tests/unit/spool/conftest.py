@@ -14,6 +14,7 @@ from stemd.core.job import Job, JobId, new_job_id
 from stemd.spool import claim, deliver, durable, intake, sidecar
 from stemd.spool.intake import Candidate, Door, Kind
 from stemd.spool.layout import Spool, WorkDir
+from stemd.spool.survey import is_staged
 from tests.support.system import public_path
 
 __all__ = ["public_path"]
@@ -42,7 +43,7 @@ class Way:
         self.config = load(None, {"spool": str(self.spool.root), **flags}, {}).config
 
     def candidate(self, path: Path, door: str | None = None) -> Candidate:
-        kind = Kind.STAGED if path.is_dir() else Kind.FILE
+        kind = Kind.FILE if not path.is_dir() else Kind.STAGED if is_staged(path) else Kind.ALBUM
         description = path.with_name(f"{path.name}.job.yaml")
         folder = self.spool.inbox / door if door else self.spool.inbox
         return Candidate(

@@ -2,6 +2,7 @@
 
 import json
 
+from stemd.core.errors import StemdError
 from stemd.spool import attempts
 
 
@@ -46,3 +47,13 @@ def test_a_new_epoch_counts_anew(tmp_path):
     attempts.record_epoch(path)
     assert attempts.read(path).attempts == 0
     assert attempts.record_start(path, "demucs") == 2
+
+
+def test_attempts_that_ran_out_of_memory_are_counted(tmp_path):
+    path = tmp_path / "attempts"
+    for error in (StemdError("STEMD-R001"), StemdError("STEMD-E005"), StemdError("STEMD-R001")):
+        attempts.record_start(path, "demucs")
+        attempts.record_end(path, "attempt", error.to_dict())
+    assert attempts.read(path).ooms == 2
+    attempts.record_epoch(path)
+    assert attempts.read(path).ooms == 0

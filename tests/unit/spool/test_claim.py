@@ -7,7 +7,7 @@ import pytest
 
 from stemd.core.errors import StemdError
 from stemd.core.job import new_job_id
-from stemd.spool import claim, deliver, durable, sidecar, steps
+from stemd.spool import claim, deliver, durable, sidecar, sources, steps
 from stemd.spool.claim import AcknowledgedError
 from tests.support.spools import make_spool
 from tests.support.system import fill, in_child, needs_root, tiny_disk
@@ -182,7 +182,7 @@ def test_while_somebody_writes_there_is_no_job(way, spool):
 
 def test_a_sealed_job_knows_its_source_by_content(way):
     work, job = way.sealed()
-    assert job.source.sha256 == claim.sha256(work.src / "song.wav")
+    assert job.source.sha256 == sources.sha256(work.src / "song.wav")
     assert (job.source.name, job.source.path, job.source.bytes) == ("song.wav", "song.wav", len(SOURCE))
     assert (job.title, job.user_id, job.inbox, job.epoch) == ("song", "everyone", "", 0)
     assert json.loads(work.job.read_text())["source"]["sha256"] == job.source.sha256
@@ -298,3 +298,36 @@ def test_a_failed_job_without_description_goes_to_orphan_with_its_source(way, sp
     orphan = deliver.to_orphan(spool, work, caught.value, "everyone")
     assert (orphan / "source" / "staged" / "song.wav").read_bytes() == SOURCE
     assert durable.read_json(orphan / "error.json")["code"] == "STEMD-S010"
+
+
+def test_what_is_still_open_for_writing_is_not_even_read(way, monkeypatch):
+    work = way.claim(way.drop())
+
+    def read(path):
+        raise AssertionError("it was read")
+
+    with (work.src / "song.wav").open("ab"):
+        monkeypatch.setattr(sources, "sha256", read)
+        assert claim.seal(way.spool, work, way.config) is None
+
+
+def test_what_changes_while_it_is_hashed_is_looked_at_again(way, monkeypatch):
+    work = way.claim(way.drop())
+    whole = sources.sha256
+
+    def slow(path):
+        digest = whole(path)
+        path.write_bytes(path.read_bytes() + b"more")
+        return digest
+
+    monkeypatch.setattr(sources, "sha256", slow)
+    assert claim.seal(way.spool, work, way.config) is None
+    monkeypatch.setattr(sources, "sha256", whole)
+    _, job = way.seal(work)
+    assert job.source.sha256 == whole(work.src / "song.wav")
+
+
+def test_a_picture_that_is_not_there_is_told_of_before_the_run(way):
+    with pytest.raises(StemdError, match=r"cover\.jpg") as caught:
+        way.sealed(way.drop_staged("input: song.wav\nart: cover.jpg\n"))
+    assert caught.value.code == "STEMD-S010"

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 
 import pytest
 
@@ -77,3 +78,37 @@ def test_removing_a_tree_follows_no_link(tmp_path):
     durable.remove_tree(tree)
     assert not tree.exists()
     assert (outside / "keep").read_text() == "x"
+
+
+def test_a_mode_is_set_only_where_it_changes_something(tmp_path, monkeypatch):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    durable.set_mode(folder, 0o2770)
+    assert folder.stat().st_mode & 0o7777 == 0o2770
+    monkeypatch.setattr(type(folder), "chmod", None)
+    durable.set_mode(folder, 0o2770)
+
+
+def test_where_the_set_group_id_bit_is_forbidden_the_rest_is_set(tmp_path, monkeypatch):
+    """As with ``RestrictSUIDSGID=`` of a service; the real thing is tried in tests/system."""
+    real = type(tmp_path).chmod
+
+    def restricted(path, mode):
+        if mode & stat.S_ISGID:
+            raise PermissionError(errno.EPERM, "not here")
+        real(path, mode)
+
+    monkeypatch.setattr(type(tmp_path), "chmod", restricted)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    durable.set_mode(folder, 0o2770)
+    assert folder.stat().st_mode & 0o7777 == 0o770
+
+
+def test_a_mode_that_cannot_be_set_is_an_error(tmp_path, monkeypatch):
+    def refuse(path, mode):
+        raise PermissionError(errno.EPERM, "not yours")
+
+    monkeypatch.setattr(type(tmp_path), "chmod", refuse)
+    with pytest.raises(PermissionError):
+        durable.set_mode(tmp_path, 0o750)

@@ -39,3 +39,25 @@ def test_a_sidecar_needs_a_recording_before_its_suffix():
     assert ignore.is_sidecar("song.mp3.job.yaml")
     assert not ignore.is_sidecar(".job.yaml")
     assert not ignore.is_sidecar("job.yaml")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "song.mp3.part", "song.mp3.filepart", "song.mp3.crdownload", "song.mp3.1.partial", "in.song.mp3.",
+        ".in.song.mp3.", ".song.mp3.Xa81Zq", ".song.mp3.part", ".syncthing.song.mp3.tmp", ".~tmp~", ".rsync-partial",
+        "cover.jpg.tmp",
+    ],
+)  # fmt: skip
+def test_an_upload_is_known_by_its_name(name):
+    assert ignore.in_progress(name)
+    assert ignore.ignored(name) is not None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*TAKEN, ".DS_Store", "._song.mp3", "Thumbs.db", "desktop.ini", "@eaDir", "song.wav.bak", "song.wav~", "~$a.doc",
+     ".~lock.a.doc#", ".album.config", ".x.sqlite", ".nfs000123", "cover.jpg", ".stemd-x"],
+)  # fmt: skip
+def test_litter_is_no_upload(name):
+    assert not ignore.in_progress(name)

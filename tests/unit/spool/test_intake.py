@@ -159,6 +159,13 @@ def test_a_folder_without_recordings_is_refused(tmp_path):
     assert code(intake.classify(look(tmp_path, "documents"), Door(None, tmp_path))) == "STEMD-S009"
 
 
+def test_a_folder_with_recordings_and_no_description_is_an_album(tmp_path):
+    (tmp_path / "album" / "cd1").mkdir(parents=True)
+    (tmp_path / "album" / "cd1" / "song.wav").write_bytes(b"recording")
+    found = intake.classify(look(tmp_path, "album"), Door(None, tmp_path))
+    assert (found.kind, found.path, found.sidecar) == (Kind.ALBUM, tmp_path / "album", None)
+
+
 def test_a_door_does_not_show_the_doors_in_it(tmp_path, spool):
     (spool.inbox / "ana").mkdir()
     (spool.inbox / "ana" / "hers.wav").write_bytes(b"x")

@@ -1,8 +1,11 @@
 """Start-up checks on real folders, mounts and locks."""
 
+import json
 import os
 import subprocess
 import sys
+import uuid
+from datetime import datetime
 
 import pytest
 
@@ -11,6 +14,8 @@ from stemd.spool import probes
 from stemd.spool.layout import AREAS, Spool
 from tests.support.spools import make_spool
 from tests.support.system import NOBODY, fill, in_child, mounted, needs_root, tiny_disk
+
+MARKER = ".stemd-spool"
 
 _HOLDER = """
 import sys
@@ -33,14 +38,85 @@ def everything(spool):
     return sorted(str(path.relative_to(spool.root)) for path in spool.root.rglob("*"))
 
 
-def test_the_areas_are_made_and_only_the_service_enters_work(tmp_path):
-    spool = Spool(tmp_path)
-    probes.prepare(spool, ("ana",))
-    assert everything(spool) == sorted([*AREAS, "inbox/ana"])
-    assert spool.work.stat().st_mode & 0o777 == 0o700
-    (spool.inbox / "song.wav").write_bytes(b"x")
-    probes.prepare(spool, ("ana",))
-    assert (spool.inbox / "song.wav").read_bytes() == b"x"
+@pytest.fixture
+def bare(tmp_path):
+    """A spool that is about to be born: somebody has made its inbox."""
+    spool = Spool(tmp_path / "spool")
+    spool.inbox.mkdir(parents=True)
+    return spool
+
+
+def test_the_areas_are_made_and_only_the_service_enters_work(bare):
+    probes.prepare(bare, ("ana",))
+    assert everything(bare) == sorted([*AREAS, MARKER, "inbox/ana"])
+    assert bare.work.stat().st_mode & 0o777 == 0o700
+    (bare.inbox / "song.wav").write_bytes(b"x")
+    probes.prepare(bare, ("ana",))
+    assert (bare.inbox / "song.wav").read_bytes() == b"x"
+
+
+def test_the_marker_is_written_once(bare):
+    probes.prepare(bare, ())
+    marker = json.loads(bare.marker.read_text())
+    assert marker["schema_version"] == 1
+    assert uuid.UUID(marker["id"])
+    assert datetime.fromisoformat(marker["created_at"]).tzinfo
+    probes.prepare(bare, ())
+    assert json.loads(bare.marker.read_text()) == marker
+
+
+def test_of_two_who_mark_a_spool_at_once_one_wins(bare, monkeypatch):
+    others = b'{"id": "the other\'s"}'
+    before = probes._write_probe
+
+    def late(folder, content):
+        probe = before(folder, content)
+        bare.marker.write_bytes(others)
+        return probe
+
+    monkeypatch.setattr(probes, "_write_probe", late)
+    probes.prepare(bare, ())
+    assert bare.marker.read_bytes() == others
+    assert everything(bare) == sorted([*AREAS, MARKER])
+
+
+def test_a_root_that_is_not_mounted_is_left_alone(bare):
+    bare.inbox.rmdir()
+    for function in (probes.present, lambda spool: probes.prepare(spool, ("ana",))):
+        assert code(function, bare) == "STEMD-S019"
+    (bare.root / "lost+found").mkdir()
+    assert code(probes.present, bare) == "STEMD-S019", "a fresh file system is no spool either"
+    (bare.root / "lost+found").rmdir()
+    assert everything(bare) == []
+
+
+def test_a_marked_spool_whose_inbox_is_gone_is_there(spool):
+    spool.inbox.rmdir()
+    probes.present(spool)
+    probes.prepare(spool, ())
+    assert spool.inbox.is_dir()
+
+
+def test_a_spool_that_is_another_has_vanished(spool, tmp_path):
+    before = probes.identity(spool)
+    assert before is not None
+    probes.still_there(spool, before)
+    spool.root.rename(tmp_path / "away")
+    assert code(probes.still_there, spool, before) == "STEMD-S020"
+    spool.root.mkdir()
+    assert code(probes.still_there, spool, before) == "STEMD-S020"
+    make_spool(spool.root)
+    assert code(probes.still_there, spool, before) == "STEMD-S020", "a spool, but not this one"
+    assert code(probes.still_there, spool, None) == "STEMD-S020", "it was gone before anybody looked"
+
+
+@needs_root
+def test_a_mount_over_the_root_has_replaced_the_spool(spool, tmp_path):
+    other = make_spool(tmp_path / "other")
+    before = probes.identity(spool)
+    with mounted("--bind", other.root, spool.root):
+        assert code(probes.still_there, spool, before) == "STEMD-S020"
+    probes.still_there(spool, before)
 
 
 def test_a_new_door_lets_in_who_the_inbox_lets_in(tmp_path):
@@ -57,6 +133,7 @@ def test_the_root_itself_is_never_made(tmp_path):
 
 def test_a_file_where_an_area_belongs(tmp_path):
     (tmp_path / "outbox").write_text("x")
+    (tmp_path / "inbox").mkdir()
     assert code(probes.prepare, Spool(tmp_path), ()) == "STEMD-S003"
 
 
@@ -68,11 +145,12 @@ def test_a_good_spool_passes_and_keeps_no_trace(spool):
 
 @pytest.mark.parametrize("area", AREAS)
 def test_what_an_aborted_check_left_is_cleared_away(spool, area):
-    (spool.root / area / ".stemd-probe-0123").write_bytes(b"x")
-    (spool.root / area / ".stemd-probe-0123.2").write_bytes(b"x")
-    (spool.root / area / ".stemd-probe-4567").mkdir()
+    (spool.root / area / f".stemd-probe-{'01234567' * 2}").write_bytes(b"x")
+    (spool.root / area / f".stemd-probe-{'01234567' * 2}.2").write_bytes(b"x")
+    (spool.root / area / f".stemd-probe-{'89abcdef' * 2}").mkdir()
+    (spool.root / f".stemd-probe-{'0000ffff' * 2}").write_bytes(b"x")
     probes.check(spool)
-    assert everything(spool) == sorted(AREAS)
+    assert everything(spool) == sorted([*AREAS, MARKER])
 
 
 def test_a_strangers_things_of_such_a_name_neither_go_nor_stop_the_check(spool, tmp_path):

@@ -7,14 +7,14 @@ import pytest
 
 from stemd.core.errors import StemdError
 from stemd.core.job import new_job_id
-from stemd.spool import attempts, claim, deliver, durable, joblock, recover
+from stemd.spool import album, attempts, claim, deliver, durable, joblock, recover
 from stemd.spool.recover import Found
 from tests.unit.spool.conftest import SOURCE
 
 
 def husk(way):
     work = way.spool.job(new_job_id())
-    claim._prepare(way.spool, work, {"name": "song.wav"})
+    claim.prepare(work, {"name": "song.wav", "inbox": None})
     return work
 
 
@@ -140,6 +140,43 @@ def lost_source(way):
     return work
 
 
+def dropped_album(way):
+    folder = way.spool.inbox / "Album"
+    folder.mkdir()
+    (folder / "song.wav").write_bytes(SOURCE)
+    return way.claim(folder)
+
+
+def planned_album(way):
+    work = dropped_album(way)
+    album._plan(work, work.src / "Album", claim.read_origin(work), way.config)
+    return work
+
+
+def split_album(way):
+    work = dropped_album(way)
+    assert album.split(way.spool, work, way.config)
+    return work
+
+
+def album_half_emptied(way):
+    work = split_album(way)
+    work.src.mkdir()
+    return work
+
+
+def finished_album(way):
+    work = split_album(way)
+    work.published.touch()
+    return work
+
+
+def failed_album(way):
+    work = planned_album(way)
+    durable.write_json(work.error, {"code": "STEMD-R003", "user_id": "everyone", "source": {"name": "Album"}})
+    return work
+
+
 STATES = {
     husk: Found.HUSK,
     bare_husk: Found.HUSK,
@@ -161,6 +198,12 @@ STATES = {
     failed_and_half_moved: Found.FAILED,
     strange: Found.UNKNOWN,
     lost_origin: Found.UNKNOWN,
+    dropped_album: Found.CLAIMED,
+    planned_album: Found.CLAIMED,
+    split_album: Found.ALBUM,
+    album_half_emptied: Found.ALBUM,
+    finished_album: Found.PUBLISHED,
+    failed_album: Found.FAILED,
     lost_source: Found.UNKNOWN,
 }
 
@@ -377,3 +420,13 @@ def test_a_group_that_does_not_exist_does_not_block_the_way_to_orphan(way, spool
     durable.write_json(work.job, replace(job, request=replace(job.request, group="no-such-group")).to_dict())
     target = deliver.to_orphan(spool, work, StemdError("STEMD-A001"), "everyone")
     assert (target / "error.json").exists()
+
+
+def test_a_split_album_waits_for_its_jobs_and_is_put_away_when_it_is_complete(way, spool):
+    work = album_half_emptied(way)
+    found = {each.work.path: each.found for each in recover.recover(spool)}
+    assert found[work.path] is Found.ALBUM
+    assert not work.src.exists()
+    work.published.touch()
+    list(recover.recover(spool))
+    assert not work.path.exists()

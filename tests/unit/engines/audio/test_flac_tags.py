@@ -12,7 +12,9 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stemd.engines.audio import flac_tags
+from stemd.engines.audio import flac_tags, vorbis_comment
+from stemd.engines.audio.cover import FRONT, Cover, pack_block
+from tests.support.pictures import PNG
 
 TAGS = {"TITLE": "Lied (vocals)", "STEMD_JOB_UUID": "0192", "ARTIST": "Ana & Ωmega", "COMMENT": "a=b\nc"}
 
@@ -30,14 +32,14 @@ def test_in_place_where_they_fit(flac):
     before, audio = flac.stat(), soundfile.read(flac)[0]
     flac_tags.write(flac, TAGS)
     assert flac.stat().st_size == before.st_size and flac.stat().st_ino == before.st_ino
-    assert flac_tags.unpack(comment_of(flac)) == TAGS
+    assert vorbis_comment.unpack(comment_of(flac)) == TAGS
     assert np.array_equal(soundfile.read(flac)[0], audio)
 
 
 def test_longer_than_the_room(flac):
     audio = soundfile.read(flac)[0]
     flac_tags.write(flac, {**TAGS, "LYRICS": "la " * 5000})
-    assert flac_tags.unpack(comment_of(flac))["LYRICS"] == "la " * 5000
+    assert vorbis_comment.unpack(comment_of(flac))["LYRICS"] == "la " * 5000
     assert np.array_equal(soundfile.read(flac)[0], audio)
     assert [path.name for path in flac.parent.iterdir()] == ["a.flac"]
 
@@ -50,14 +52,32 @@ def test_an_independent_reader_agrees(flac):
     assert {key.upper(): value for key, value in found.items()} == TAGS
 
 
-def test_only_what_holds_for_a_stem_is_read(flac):
-    flac_tags.write(flac, {**TAGS, "REPLAYGAIN_TRACK_GAIN": "-3 dB", "ISRC": "XX"})
-    assert set(flac_tags.read(flac)) == {"TITLE", "ARTIST", "COMMENT", "ISRC"}
+def test_a_cover_in_place_where_there_is_room_and_longer_where_there_is_none(flac):
+    audio = soundfile.read(flac)[0]
+    small, large = Cover("image/png", PNG), Cover("image/png", PNG + bytes(100_000))
+    for cover in (small, large, small):
+        flac_tags.write(flac, TAGS, cover)
+        comments, picture = flac_tags.read(flac)
+        assert comments == TAGS and picture.data == cover.data and picture.kind == FRONT
+        assert np.array_equal(soundfile.read(flac)[0], audio)
+    flac_tags.write(flac, TAGS)
+    assert flac_tags.read(flac) == (TAGS, None)
+
+
+def test_the_front_cover_is_preferred(flac):
+    header, audio = flac.read_bytes(), soundfile.read(flac)[0]
+    blocks = flac_tags.parse(header)
+    front, back = pack_block(Cover("image/png", PNG)), bytearray(pack_block(Cover("image/png", PNG + b"back")))
+    back[3] = 4
+    size = len(flac_tags.build(blocks))
+    flac.write_bytes(flac_tags.build([*blocks, (6, bytes(back)), (6, front)]) + header[size:])
+    assert np.array_equal(soundfile.read(flac)[0], audio)
+    assert flac_tags.read(flac)[1].data == PNG
 
 
 def test_no_flac(tmp_path):
     (tmp_path / "a.flac").write_bytes(b"fLaC\x00\x00")
-    assert flac_tags.read(tmp_path / "a.flac") == {}
+    assert flac_tags.read(tmp_path / "a.flac") == ({}, None)
     with pytest.raises(ValueError):
         flac_tags.parse(b"RIFF")
 
@@ -73,7 +93,7 @@ def test_header_stays_the_same_length_where_there_is_room(room, comments):
     new = flac_tags.with_comments(header, comments)
     blocks = flac_tags.parse(new)
     assert blocks[0] == (0, bytes(34)) and (3, b"seek") in blocks
-    found = flac_tags.unpack(next(content for kind, content in blocks if kind == 4))
+    found = vorbis_comment.unpack(next(content for kind, content in blocks if kind == 4))
     assert found == comments
     needed = sum(4 + len(f"{key}={value}".encode("utf-8", "replace")) for key, value in comments.items())
     assert (len(new) == len(header)) == (needed <= room or needed == room + 4)

@@ -1,21 +1,18 @@
-"""The model store: finding, verifying, fetching from a folder and over HTTP."""
+"""The model store: finding, verifying, and fetching from a folder."""
 
 from __future__ import annotations
 
-import functools
-import http.server
+import hashlib
 import json
-import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from stemd.core.errors import StemdError
 from stemd.engines import models
-from stemd.engines.models.store import parse_bag
+from stemd.engines.models import checksums, parse_bag
 
 
 def failing(code: str):
@@ -27,22 +24,10 @@ def origin(tmp_path: Path) -> Path:
     """A folder with a two-member model, as a person would bring it."""
     folder = tmp_path / "usb" / "htdemucs"
     folder.mkdir(parents=True)
-    (folder / "htdemucs.yaml").write_text("models: ['955717e8', 'abc']\nweights: [[1., 0.], [0., 1.]]\nsegment: 7.8\n")
-    (folder / "955717e8.safetensors").write_bytes(b"weights" * 1000)
+    (folder / "htdemucs.yaml").write_text("models: ['one', 'abc']\nweights: [[1., 0.], [0., 1.]]\nsegment: 7.8\n")
+    (folder / "one.safetensors").write_bytes(b"weights" * 1000)
     (folder / "abc.safetensors").write_bytes(b"more" * 1000)
     return folder
-
-
-@pytest.fixture
-def server(origin: Path, tmp_path: Path):
-    """The same model in the layout of Hugging Face, served over HTTP."""
-    root = tmp_path / "www"
-    shutil.copytree(origin, root / "adefossez/HTDemucs/resolve/main")
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=root)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
-        threading.Thread(target=web.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{web.server_port}", root / "adefossez/HTDemucs/resolve/main"
-        web.shutdown()
 
 
 def test_nano_is_in_the_package(tmp_path):
@@ -73,30 +58,47 @@ def test_fetch_from_a_folder(below, origin, tmp_path):
     folder = models.fetch("htdemucs", store, origin.parent if below else origin, lambda *each: seen.append(each))
     assert folder == models.find("htdemucs", store) == store / "htdemucs"
     record = json.loads((folder / "stemd.json").read_text())
-    assert set(record["files"]) == {"htdemucs.yaml", "955717e8.safetensors", "abc.safetensors"}
+    assert set(record["files"]) == {"htdemucs.yaml", "one.safetensors", "abc.safetensors"}
     assert models.verify("htdemucs", store).keys() == record["files"].keys()
     assert ("abc.safetensors", 4000, 4000) in seen
-    assert [path.name for path in store.iterdir()] == ["htdemucs"]
+    assert {path.name for path in store.iterdir()} == {"htdemucs", ".htdemucs.lock"}
 
 
-def test_fetch_over_http(server, tmp_path):
-    base, _ = server
-    models.fetch("htdemucs", tmp_path / "store", base)
-    assert models.present("htdemucs", tmp_path / "store")
+@pytest.mark.parametrize("missing", ["abc.safetensors", "htdemucs.yaml"])
+def test_fetch_that_breaks_leaves_nothing(missing, origin, tmp_path):
+    (origin / missing).unlink()
+    with failing("STEMD-M005" if missing.startswith("abc") else "STEMD-M002"):
+        models.fetch("htdemucs", tmp_path / "store", origin)
+    assert {path.name for path in (tmp_path / "store").iterdir()} <= {".htdemucs.lock"}
 
 
-def test_fetch_that_breaks_leaves_nothing(server, tmp_path):
-    base, files = server
-    (files / "abc.safetensors").unlink()
-    with failing("STEMD-M005"):
-        models.fetch("htdemucs", tmp_path / "store", base)
-    assert list((tmp_path / "store").iterdir()) == []
-    with failing("STEMD-M005"):
-        models.fetch("htdemucs", tmp_path / "store", "http://127.0.0.1:9")
+def test_what_no_source_has(origin, tmp_path):
     with failing("STEMD-M002"):
-        models.fetch("nosuch", tmp_path / "store", base)
+        models.fetch("nosuch", tmp_path / "store", "http://127.0.0.1:9")
+    with failing("STEMD-M002"):
+        models.fetch("nosuch", tmp_path / "store")
     with failing("STEMD-M002"):
         models.fetch("htdemucs", tmp_path / "store", tmp_path)
+    with failing("STEMD-M002"):
+        models.fetch("htdemucs", tmp_path / "store", tmp_path / "nowhere")
+
+
+def test_a_folders_file_must_be_the_published_one(origin, tmp_path, monkeypatch):
+    monkeypatch.setitem(checksums.FILES, "htdemucs", {"abc.safetensors": "0" * 64})
+    with failing("STEMD-M005.*is not the published file"):
+        models.fetch("htdemucs", tmp_path / "store", origin)
+    assert not models.present("htdemucs", tmp_path / "store")
+    right = hashlib.sha256(b"more" * 1000).hexdigest()
+    monkeypatch.setitem(checksums.FILES, "htdemucs", {"abc.safetensors": right})
+    folder = models.fetch("htdemucs", tmp_path / "store", origin)
+    assert models.facts(folder)["files"]["abc.safetensors"]["checked"] == "catalogue"
+
+
+def test_a_lone_weights_file_is_a_model(tmp_path):
+    (tmp_path / "mine.safetensors").write_bytes(b"weights")
+    folder = models.fetch("mine", tmp_path / "store", tmp_path)
+    assert models.read_bag(folder).members == ("mine",)
+    assert models.facts(folder)["engine"] == "demucs"
 
 
 def test_damage_is_found_and_mended_by_force(origin, tmp_path):
@@ -132,17 +134,6 @@ def test_catalogue_has_the_known_and_the_own(origin, tmp_path):
 def test_what_is_no_bag(text):
     with failing("STEMD-M004"):
         parse_bag(text.encode(), "x.yaml")
-
-
-def test_built_in_models_are_where_demucs_looks_for_them():
-    from demucs.hf import DEFAULT_NAMESPACE, hf_repo_name
-    from demucs.pretrained import REMOTE_ROOT
-
-    for model in models.BUILT_IN.values():
-        if model.repository:
-            assert model.repository == f"{DEFAULT_NAMESPACE}/{hf_repo_name(model.name)}"
-            path = REMOTE_ROOT / f"{model.name}.yaml"
-            assert len(parse_bag(path.read_bytes(), path.name).members) == model.members
 
 
 def test_nothing_heavy_is_imported():

@@ -6,8 +6,6 @@ restarted daemon does, finishes what is left, and checks the spool. k goes up un
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Callable
@@ -15,107 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from stemd.core.config import load
-from stemd.core.errors import StemdError
-from stemd.core.job import Job, new_job_id
-from stemd.spool import attempts, claim, deliver, durable, intake, recover, sidecar, steps
-from stemd.spool.intake import Candidate, Door, Kind
-from stemd.spool.layout import Spool, WorkDir
+from stemd.spool import recover, steps
+from stemd.spool.layout import Spool
+from tests.crash.scenarios import (
+    EXTRA,
+    SOURCE,
+    Pipeline,
+    drop,
+    drop_staged,
+    failing,
+    failing_late,
+    restart,
+    retried,
+    whole,
+)
 from tests.support.spools import make_spool, violations
-from tests.unit.spool.conftest import measured
-
-SOURCE = b"a recording, as far as the spool is concerned" * 100
-
-
-class Pipeline:
-    """The daemon's and worker's calls to the spool, in their order, with an engine that writes two small files."""
-
-    def __init__(self, spool: Spool) -> None:
-        self.spool = spool
-        self.config = load(None, {"spool": str(spool.root), **EXTRA}, {}).config
-
-    def claim(self) -> WorkDir:
-        path = next(self.spool.inbox.iterdir())
-        kind = Kind.STAGED if path.is_dir() else Kind.FILE
-        candidate = Candidate(path, Door(None, self.spool.inbox), kind, intake.identity(path))
-        work = claim.claim(self.spool, candidate, new_job_id())
-        assert work is not None
-        return work
-
-    def seal(self, work: WorkDir) -> tuple[WorkDir, Job]:
-        sealed = claim.seal(self.spool, work, self.config)
-        assert sealed is not None
-        return sealed
-
-    def separate(self, work: WorkDir, job: Job) -> None:
-        attempts.record_start(work.attempts, "stub")
-        deliver.unstage(work)
-        work.partial.mkdir()
-        assert (work.src / job.source.path).read_bytes() == SOURCE
-        files = []
-        for stem in ("vocals", "drums"):
-            content = f"{stem} of {job.job_uuid}".encode()
-            durable.write(work.partial / f"{stem}.flac", content)
-            digest = hashlib.sha256(content).hexdigest()
-            files.append({"name": f"{stem}.flac", "stem": stem, "sha256": digest, "bytes": len(content)})
-        deliver.stage(work, job, sidecar.manifest(job, measured(files)), {})
-        attempts.record_end(work.attempts, "done")
-
-    def finish(self, found: recover.Recovered) -> None:
-        """Bring a recovered job to its end."""
-        work, job = found.work, found.job
-        if found.found in {recover.Found.PUBLISHED, recover.Found.FAILED}:
-            return
-        assert found.found is not recover.Found.STUCK, found.error
-        if job is None:
-            work, job = self.seal(work)
-        if found.found is not recover.Found.STAGED:
-            self.separate(work, job)
-        deliver.to_outbox(self.spool, work, job)
-
-
-EXTRA: dict[str, str] = {}
-
-
-def drop(spool: Spool) -> None:
-    (spool.inbox / "Ø song.wav").write_bytes(SOURCE)
-
-
-def drop_staged(spool: Spool) -> None:
-    folder = spool.inbox / "staged"
-    folder.mkdir()
-    (folder / "s.wav").write_bytes(SOURCE)
-    (folder / "job.yaml").write_text("input: s.wav\njob_uuid: 0192f0c1-0000-7000-8000-000000000001\n")
-
-
-def whole(pipeline: Pipeline) -> None:
-    work, job = pipeline.seal(pipeline.claim())
-    pipeline.separate(work, job)
-    deliver.to_outbox(pipeline.spool, work, job)
-
-
-def failing(pipeline: Pipeline) -> None:
-    work, _ = pipeline.seal(pipeline.claim())
-    attempts.record_start(work.attempts, "stub")
-    attempts.record_end(work.attempts, "attempt", StemdError("STEMD-A002").to_dict())
-    deliver.to_orphan(pipeline.spool, work, StemdError("STEMD-A002"), "everyone")
-
-
-def failing_late(pipeline: Pipeline) -> None:
-    work, job = pipeline.seal(pipeline.claim())
-    pipeline.separate(work, job)
-    deliver.to_orphan(pipeline.spool, work, StemdError("STEMD-S013"), "everyone")
-
-
-def retried(pipeline: Pipeline) -> None:
-    failing(pipeline)
-    orphan = next(pipeline.spool.orphan.glob("*/*"))
-    job_id = json.loads((orphan / "error.json").read_text())["job_uuid"]
-    work = deliver.retry(pipeline.spool, orphan, job_id)
-    record = durable.read_json(work.job)
-    assert record is not None
-    pipeline.separate(work, Job.from_dict(record))
-    deliver.to_outbox(pipeline.spool, work, Job.from_dict(record))
 
 
 def run_until(step: int, scenario: Callable[[Pipeline], None], spool: Spool) -> str:
@@ -142,21 +54,10 @@ def run_until(step: int, scenario: Callable[[Pipeline], None], spool: Spool) -> 
     return "end" if status == 0 else "crash"
 
 
-def restart(spool: Spool) -> None:
-    pipeline = Pipeline(spool)
-    for found in list(recover.recover(spool)):
-        pipeline.finish(found)
-    for path in list(spool.inbox.iterdir()):
-        assert not path.name.endswith(".job.yaml") or len(list(spool.inbox.iterdir())) == 1
-        work, job = pipeline.seal(pipeline.claim())
-        pipeline.separate(work, job)
-        deliver.to_outbox(spool, work, job)
-
-
 @pytest.mark.parametrize("arrive", [drop, drop_staged])
 @pytest.mark.parametrize("keep", ["keep", "delete"])
 @pytest.mark.parametrize("scenario", [whole, failing, failing_late, retried])
-def test_a_crash_after_any_step_loses_nothing(tmp_path: Path, arrive, scenario, keep, monkeypatch):
+def test_a_crash_after_any_step_loses_nothing(tmp_path: Path, arrive, scenario, keep, monkeypatch, tally):
     monkeypatch.setitem(EXTRA, "defaults.source", keep)
     step, points = 0, 0
     while True:
@@ -176,6 +77,7 @@ def test_a_crash_after_any_step_loses_nothing(tmp_path: Path, arrive, scenario, 
         if ended == "end":
             break
         points += 1
+    tally("steps", points=points, violations=0)
     assert points >= 10
 
 

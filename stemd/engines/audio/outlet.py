@@ -1,0 +1,99 @@
+"""Where finished stems go: a file each, or one file with all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from stemd.engines.audio.cover import Cover
+from stemd.engines.audio.encode import StemWriter, on_grid
+from stemd.engines.audio.formats import Target
+from stemd.engines.audio.stem_mp4 import StemMp4Writer
+from stemd.engines.audio.tags import song_tags, stem_tags
+from stemd.engines.audio.verify import verified
+from stemd.engines.base import StemFile
+
+if TYPE_CHECKING:
+    from stemd.engines.base import Frames
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What the files say about themselves: tags of the source, of the job and of the run, and the cover.
+
+    ``name`` names a song without a title; ``title`` is the name of a file that holds the whole song.
+    """
+
+    source: Mapping[str, str]
+    job: Mapping[str, str]
+    stamp: Mapping[str, str]
+    name: str
+    title: str
+    cover: Cover | None = None
+
+
+class Outlet(Protocol):
+    """Takes all outputs block by block. A context manager; the files are complete after ``finish``."""
+
+    def write(self, values: Sequence[Frames]) -> None:
+        """Append one block of each output (frames × channels)."""
+        ...
+
+    def finish(self) -> None:
+        """Complete the files."""
+        ...
+
+    def verified(self, on_block: Callable[[int], None]) -> tuple[StemFile, ...]:
+        """Read all files back; ``on_block`` is told how many frames were read."""
+        ...
+
+    def __enter__(self) -> Outlet: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class StemFiles:
+    """One file per output."""
+
+    def __init__(
+        self, folder: Path, names: Sequence[str], target: Target, shape: tuple[int, int], label: Label
+    ) -> None:
+        self._names, self._shape, self._stack = tuple(names), shape, ExitStack()
+        with ExitStack() as stack:
+            self._writers = [stack.enter_context(self._writer(folder, name, target, label)) for name in names]
+            self._stack = stack.pop_all()
+
+    def write(self, values: Sequence[Frames]) -> None:
+        for writer, each in zip(self._writers, values, strict=True):
+            writer.write(on_grid(each, writer.target.bits))
+
+    def finish(self) -> None:
+        for writer in self._writers:
+            writer.finish()
+
+    def verified(self, on_block: Callable[[int], None]) -> tuple[StemFile, ...]:
+        pairs = zip(self._names, self._writers, strict=True)
+        return tuple(verified(name, writer, self._shape, on_block) for name, writer in pairs)
+
+    def __enter__(self) -> StemFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _writer(self, folder: Path, name: str, target: Target, label: Label) -> StemWriter:
+        tags = stem_tags(label.source, label.job, label.stamp, name, label.name)
+        return StemWriter(folder / f"{name}.{target.name}", target, self._shape, tags, label.cover)
+
+
+def open_outlet(
+    folder: Path, names: Sequence[str], target: Target, shape: tuple[int, int], label: Label
+) -> StemFiles | StemMp4Writer:
+    """The outlet for outputs called ``names`` below ``folder``; for a stem file the song is the first of them."""
+    if target.container != "MP4":
+        return StemFiles(folder, names, target, shape, label)
+    tags = {**song_tags(label.source, label.job, label.stamp, label.name), "STEMD_STEM": names[0]}
+    return StemMp4Writer(folder / f"{label.title}.{target.name}", target, names, tags, label.cover)

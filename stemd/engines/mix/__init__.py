@@ -1,0 +1,1 @@
+"""The mix engine: aligns stems, processes each, blends and masters them. Streams; nothing holds a whole track."""

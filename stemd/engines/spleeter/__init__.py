@@ -1,0 +1,1 @@
+"""Spleeter: its engine here, and the host that runs in Spleeter's own environment (``host.py``)."""

@@ -1,0 +1,76 @@
+"""Whose job is next, in a running daemon."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.audio import write_wav
+from tests.support.daemon import Daemon, eventually
+
+STUB = {"engine": "stub", "model": "stub"}
+
+
+def drop(daemon: Daemon, user: str, name: str, **job) -> None:
+    folder = daemon.home / f"{user}-{name}"
+    folder.mkdir()
+    write_wav(folder / "song.wav", 0.5)
+    (folder / "job.json").write_text(json.dumps({"input": "song.wav", **job}))
+    folder.rename(daemon.spool.inbox / user / name)
+
+
+def starts(daemon: Daemon) -> list[str]:
+    """The users of the jobs, in the order in which they were started."""
+    return [event["user_id"] for event in daemon.events("started")]
+
+
+@pytest.fixture
+def users(tmp_path: Path):
+    def daemon(**quota) -> Daemon:
+        people = {name: {"quota": "small"} if quota else {} for name in ("ana", "ben", "cem")}
+        quotas = {"small": quota} if quota else {}
+        return Daemon(tmp_path, defaults=STUB, users=people, quotas=quotas, engines={"stub": {"workers": {"max": 2}}})
+
+    return daemon
+
+
+def test_users_take_turns(users):
+    with users() as daemon:
+        drop(daemon, "ana", "blocker", options={"pace": 12})
+        drop(daemon, "ana", "blocker 2", options={"pace": 12})
+        eventually(lambda: len(starts(daemon)) == 2, 60, "both workers have something to do")
+        for number in range(4):
+            drop(daemon, "ana", f"a{number}")
+        for user in ("ben", "cem"):
+            for number in range(2):
+                drop(daemon, user, f"{user}{number}")
+        eventually(lambda: len(daemon.events("queued")) == 10, 60, "all are queued")
+        eventually(lambda: len(daemon.results()) == 10, 120, "all are done")
+        assert set(starts(daemon)[2:4]) == {"ben", "cem"}, "ana has had more than they have"
+
+
+def test_a_user_runs_no_more_than_the_quota_lets(users):
+    with users(running=1) as daemon:
+        for number in range(3):
+            drop(daemon, "ana", f"a{number}", options={"pace": 1})
+        said = "waits for its turn: ana may have 1 running"
+        eventually(lambda: said in str(daemon.states()), 60, "the reason is told")
+        drop(daemon, "ben", "b")
+        eventually(lambda: len(daemon.events("job_ended")) == 4, 120, "all are done")
+        events = [*daemon.events("started"), *daemon.events("job_ended")]
+        hers = sorted((each["timestamp"], each["event"]) for each in events if each["user_id"] == "ana")
+        assert [event for _, event in hers] == ["started", "job_ended"] * 3
+
+
+def test_the_urgent_come_first(users):
+    with users() as daemon:
+        drop(daemon, "ana", "blocker", options={"pace": 12})
+        drop(daemon, "ana", "blocker 2", options={"pace": 12})
+        eventually(lambda: len(starts(daemon)) == 2, 60)
+        drop(daemon, "ben", "usual")
+        drop(daemon, "cem", "urgent", priority=0)
+        eventually(lambda: len(daemon.events("queued")) == 4, 60)
+        eventually(lambda: len(daemon.results()) == 4, 120)
+        assert starts(daemon)[2] == "cem"

@@ -1,0 +1,139 @@
+"""What the service manager hears, on a real socket, and the socket it hands over."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from stemd.daemon.notify import ServiceManager
+from tests.support.audio import write_wav
+from tests.support.daemon import Daemon, eventually
+
+#: Does what systemd does for a socket unit: the listening socket is descriptor 3, and the variables name this process.
+_HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=os.environ.get("FOR", str(os.getpid())), LISTEN_FDS="1", LISTEN_FDNAMES="stemd.socket")
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+
+_TELL = """
+import os
+from stemd.daemon.notify import handed_over
+listening = handed_over()
+print(listening and listening.getsockname()[1], listening and listening.get_inheritable(), "LISTEN_FDS" in os.environ)
+"""
+
+
+@pytest.fixture
+def heard(tmp_path, monkeypatch):
+    """A service manager: returns what it was told since it was asked last."""
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.bind(str(tmp_path / "notify"))
+    manager.setblocking(False)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+
+    def listen():
+        words = []
+        while True:
+            try:
+                words.append(manager.recv(4096).decode())
+            except BlockingIOError:
+                return words
+
+    yield listen
+    manager.close()
+
+
+def test_words_are_those_of_the_protocol(heard):
+    manager = ServiceManager()
+    manager.ready()
+    manager.status("1 running, 2 waiting")
+    manager.extend(1.5)
+    manager.stopping()
+    assert heard() == ["READY=1", "STATUS=1 running, 2 waiting", "EXTEND_TIMEOUT_USEC=1500000", "STOPPING=1"]
+
+
+def test_a_reload_tells_its_time_on_the_managers_clock(heard):
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    ServiceManager().reloading()
+    (message,) = heard()
+    first, second = message.split("\n")
+    assert first == "RELOADING=1"
+    assert before <= int(second.removeprefix("MONOTONIC_USEC=")) <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+
+
+def test_the_watchdog_is_pinged_a_few_times_per_interval(heard, monkeypatch):
+    monkeypatch.setenv("WATCHDOG_USEC", str(3_000_000))
+    manager = ServiceManager()
+    for _ in range(1000):
+        manager.alive()
+    assert heard() == ["WATCHDOG=1"]
+    time.sleep(1.01)
+    manager.alive()
+    assert heard() == ["WATCHDOG=1"]
+
+
+def test_without_a_watchdog_there_are_no_pings(heard, monkeypatch):
+    monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+    ServiceManager().alive()
+    assert heard() == []
+
+
+def test_without_a_manager_nothing_happens(monkeypatch):
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    ServiceManager().ready()
+
+
+def hand_over(listening, *arguments, **more):
+    command = [sys.executable, "-c", _HAND_OVER, str(listening.fileno()), *arguments]
+    return subprocess.Popen(
+        command, pass_fds=[listening.fileno()], env={**os.environ, **more},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def test_a_socket_that_is_handed_over_is_taken_once_and_not_passed_on():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        assert hand_over(listening, "-c", _TELL).communicate(timeout=60)[0] == f"{port} False False\n"
+
+
+def test_a_socket_for_another_process_is_left_alone():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        assert hand_over(listening, "-c", _TELL, FOR="1").communicate(timeout=60)[0] == "None None False\n"
+
+
+def test_the_daemon_serves_on_the_socket_it_is_given(tmp_path):
+    daemon = Daemon(tmp_path, defaults={"engine": "stub", "model": "stub"}, http={"listen": None})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/livez"
+        process = hand_over(listening, "-m", "stemd", "run", "-c", str(daemon.config))
+        try:
+            with opener.open(address, timeout=60) as answer:  # waits in the socket's queue until the daemon serves
+                assert answer.read() == b"ok\n"
+        finally:
+            process.terminate()
+            output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert f'"address": "{address[7:-6]}"' in output
+
+
+def test_a_long_drain_asks_for_time(tmp_path, heard):
+    slow = {"engine": "stub", "model": "stub", "options": {"pace": 0.3}}
+    inboxes = {"slow": slow}
+    with Daemon(tmp_path, defaults={"engine": "stub"}, inboxes=inboxes, shutdown={"drain": "1h"}) as daemon:
+        assert "READY=1" in heard()
+        daemon.drop(write_wav(tmp_path / "song.wav", seconds=5.0), "slow/song.wav")
+        eventually(daemon.running, what="the job runs")
+        heard()
+        assert daemon.stop() == 0
+        words = heard()
+    assert daemon.results().keys() == {"song"}, "it was let finish"
+    extended = words.index("EXTEND_TIMEOUT_USEC=30000000")
+    assert extended < words.index("STOPPING=1")

@@ -1,0 +1,56 @@
+"""A job that asks for too much memory is made smaller, and refused where that is not enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stemd.core.errors import StemdError
+from stemd.core.job import Output
+from stemd.engines.base import SeparationRequest, TrackStats
+from stemd.engines.memory import check_memory, fits
+from stemd.engines.separate import separate
+from stemd.engines.stub_engine import StubEngine
+from tests.support.audio import write_wav
+
+GIB = 2**30
+
+
+class Hungry(StubEngine):
+    """Needs 8 GiB, and half as much each time it is eased."""
+
+    def ease(self, options: Mapping[str, Any], level: int) -> Mapping[str, Any]:
+        return {**options, "pace": 2.0**-level * 1e-3}
+
+    def memory(self, stats: TrackStats) -> int:
+        return int(8 * GIB * (self._pace * 1e3 or 1))
+
+
+def separated(folder: Path, limit: int | None) -> tuple[str, ...]:
+    for name in ("chunks", "out"):
+        (folder / name).mkdir()
+    engine = Hungry()
+    model = engine.load("stub", folder, "cpu")
+    song = write_wav(folder / "song.wav", seconds=0.5)
+    request = SeparationRequest(song, folder / "chunks", folder / "out", 4, Output("flac", "16"), memory=limit)
+    return tuple(separate(engine, model, request, lambda progress: None).warnings)
+
+
+def test_it_is_eased_until_it_fits_and_the_manifest_says_so(tmp_path):
+    (warning,) = separated(tmp_path, GIB)
+    assert warning.startswith("to fit into the memory it was done with {'pace':")
+
+
+def test_where_nothing_helps_it_is_refused_before_it_begins(tmp_path):
+    with pytest.raises(StemdError, match=r"STEMD-R005.*the limit is 0\.1 GiB"):
+        separated(tmp_path, GIB // 10)
+    assert list((tmp_path / "chunks").iterdir()) == []
+
+
+def test_no_machine_has_an_exbibyte():
+    assert fits(1, None)
+    with pytest.raises(StemdError, match="the machine has"):
+        check_memory(2**60, None)
