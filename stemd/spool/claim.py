@@ -20,7 +20,7 @@ from stemd.core.errors import StemdError
 from stemd.core.job import Job, JobId, JobState, Length, Source, decode_name, encode_name
 from stemd.core.policy import admit
 from stemd.core.request import resolve, takes_several, user_for
-from stemd.core.roles import by_role
+from stemd.core.stem_roles import by_role
 from stemd.spool import durable, ignore, lease, sidecar, sources
 from stemd.spool.intake import Candidate, Kind
 from stemd.spool.layout import Spool, WorkDir, names, safe_title

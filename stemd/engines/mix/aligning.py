@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-from stemd.core.roles import family
+from stemd.core.stem_roles import family
 from stemd.engines.mix.align import Lag, estimate
 from stemd.engines.mix.loading import Stem, name_of
 from stemd.engines.mix.settings import Align

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from stemd.core.errors import StemdError
-from stemd.core.roles import FAMILIES, family
+from stemd.core.stem_roles import FAMILIES, family
 from stemd.engines.mix.analysis import Analysis
 from stemd.engines.mix.parameters import Filter, Loudness, Masking, Master, Parameters, Spatial, Track, Transients
 from stemd.engines.mix.settings import MicroDynamics, Settings, SpatialSettings, of_role

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from stemd.core.roles import FAMILIES, family
+from stemd.core.stem_roles import FAMILIES, family
 from stemd.engines.mix.parameters import Compressor, DeEsser, Filter, Master, Saturation
 from stemd.engines.mix.reading import bounds, chosen, ranged, read
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stemd.core.roles import by_role, family
+from stemd.core.stem_roles import by_role, family
 
 
 @pytest.mark.parametrize(
