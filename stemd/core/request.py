@@ -145,6 +145,14 @@ def user_for(config: Config, inbox: str | None, job: JobFile | None = None) -> s
     return owner
 
 
+def presumed_user(config: Config, inbox: str | None) -> str:
+    """Whose an entry of ``inbox`` is as long as nobody has read its job file."""
+    try:
+        return user_for(config, inbox)
+    except StemdError:
+        return config.defaults.user
+
+
 def _place(inbox: str | None) -> str:
     return f"inbox/{inbox}" if inbox else "the inbox"
 

@@ -151,7 +151,7 @@ class Service:
 
         for spool in self._spools:
             for found in recover.recover(spool, progress, self._dispatcher.board.jobs):
-                self._surviving(partial(self._dispatcher.recovered, spool, found))
+                self._surviving(partial(self._dispatcher.takeover.recovered, spool, found))
             settle_statuses(spool, self._dispatcher.board.jobs)
         self._metrics.ready.set(1)
         self._manager.ready()
