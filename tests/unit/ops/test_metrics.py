@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stemd.core.errors import ErrorClass
 from stemd.core.job import JobState, Outcome
+from stemd.daemon.pool import WorkerState
 from stemd.ops.metrics import Metrics
 
 #: Base units (https://prometheus.io/docs/practices/naming/); seconds never come as milliseconds or minutes.
@@ -99,6 +100,23 @@ def test_labels_are_closed_sets_and_never_names_of_people_or_files(used):
         "le",
     }
     assert {label for family in families(used) for sample in family.samples for label in sample.labels} <= allowed
+
+
+def test_every_series_of_a_closed_set_is_there_from_the_start():
+    metrics = Metrics(("demucs", "mix"))
+    open_rows = set()
+    for row in Metrics.rows():
+        if () in row.labels.values():
+            open_rows.add(row.name)
+            continue
+        first = {tuple(s.labels.values()) for m in metrics.made[row.name].collect() for s in m.samples if s.labels}
+        assert not row.labels or first, row.name
+    assert open_rows == {"stemd_build_info", "stemd_watch_mode"}  # a label of open values is an exception to be argued
+
+
+def test_workers_are_counted_in_the_states_there_are():
+    row = next(row for row in Metrics.rows() if row.name == "stemd_workers")
+    assert set(row.labels["state"]) == {state.value for state in WorkerState}
 
 
 def test_two_daemons_in_one_process_do_not_collide():
