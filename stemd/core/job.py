@@ -120,12 +120,16 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Hard limits of one job: bytes of memory and disk, CPU cores, seconds. ``None`` is no limit."""
+    """Hard limits of one job: bytes of memory and disk, CPU cores, seconds, processes and threads.
+
+    ``None`` is no limit.
+    """
 
     memory: int | None = None
     cpu: float | None = None
     disk: int | None = None
     time: float | None = None
+    pids: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

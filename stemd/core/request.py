@@ -206,5 +206,5 @@ def _minimum(values: Iterable[Any]) -> Any:
 
 
 def _lowest(layers: Iterable[Any]) -> Limits:
-    layers = tuple(layers)
-    return Limits(*(_minimum(getattr(layer, key) for layer in layers) for key in ("memory", "cpu", "disk", "time")))
+    layers, keys = tuple(layers), ("memory", "cpu", "disk", "time", "pids")
+    return Limits(*(_minimum(getattr(layer, key) for layer in layers) for key in keys))

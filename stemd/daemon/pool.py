@@ -19,6 +19,8 @@ from enum import Enum
 from typing import Any, Protocol
 
 from stemd.core.errors import StemdError
+from stemd.core.job import Limits
+from stemd.core.limits import Usage
 from stemd.worker import wire
 from stemd.worker.setup import Setup
 
@@ -50,7 +52,10 @@ class Owner(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """One process. ``job_id`` is set while it is ``BUSY``; times are of the monotonic clock, seconds."""
+    """One process. ``job_id`` is set while it is ``BUSY``; times are of the monotonic clock, seconds.
+
+    ``limits`` are those in force for it now, ``usage`` is what the governor saw last.
+    """
 
     setup: Setup
     process: subprocess.Popen[bytes]
@@ -61,6 +66,8 @@ class Worker:
     killed_for: str | None = None
     kill_at: float | None = None
     jobs_done: int = 0
+    limits: Limits = field(default_factory=Limits)
+    usage: Usage = field(default_factory=Usage)
     decoder: wire.Decoder = field(default_factory=wire.Decoder)
     stderr: deque[bytes] = field(default_factory=deque)
 

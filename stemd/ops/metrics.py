@@ -13,12 +13,14 @@ from prometheus_client.exposition import generate_latest
 from stemd import __version__
 from stemd.core.errors import ErrorClass
 from stemd.core.job import JobState, Outcome
+from stemd.core.limits import Action, Limit
 from stemd.ops.families import ENGINES, ENGINES_AND_NONE, OPEN, Families, counter, gauge, histogram
 from stemd.spool.audit import INVARIANTS
 from stemd.spool.recover import Found
 
 _JOB_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
 _SCAN_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10)
+_PEAK_BYTES = tuple(64 << 20 << step for step in range(11))
 _CLASSES = tuple(each.value for each in ErrorClass)
 _LIVE = tuple(state.value for state in JobState if not state.ended)
 _OUTCOMES = tuple(outcome.value for outcome in Outcome)
@@ -68,6 +70,20 @@ class Metrics(Families):
     # ---- workers
     workers = gauge("workers", "Worker processes.", {"engine": ENGINES, "state": _WORKER_STATES})
     worker_exits = counter("worker_exits_total", "Ends of worker processes.", {"reason": ("stopped", "died", "killed")})
+
+    # ---- limits
+    limits_hit = counter(
+        "limits_hit_total",
+        "Runs that met a limit, once for each.",
+        {
+            "engine": ENGINES,
+            "limit": tuple(each.value for each in Limit),
+            "action": tuple(each.value for each in Action),
+        },
+    )
+    ooms = counter("oom_total", "Runs that ran out of memory.", {"engine": ENGINES})
+    job_cpu = histogram("job_cpu_seconds", "CPU time of one run.", {"engine": ENGINES}, buckets=_JOB_SECONDS)
+    job_peak = histogram("job_peak_rss_bytes", "Peak memory of one run.", {"engine": ENGINES}, buckets=_PEAK_BYTES)
 
     # ---- the spool
     violations = counter("invariant_violations_total", "Promises found broken.", {"invariant": _INVARIANTS})

@@ -164,6 +164,9 @@ Sinks = Annotated[
     Shown(lambda value: [each if each == "log" else {"webhook": each} for each in value]),
 ]
 Device = Annotated[str, PlainValidator(units.device), WithJsonSchema(_text(r"^(auto|cpu|mps|cuda(:\d+)?)$", "auto"))]
+Groups = Annotated[
+    str, PlainValidator(units.groups), WithJsonSchema(_either({"enum": ["auto", "never"]}, _text("^/", "/stemd")))
+]
 Environment = Annotated[
     Path | Literal["auto"],
     PlainValidator(units.environment),

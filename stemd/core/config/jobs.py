@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from stemd.core.config.fields import (
     BitDepth,
     Cores,
+    Count,
     Duration,
     Format,
     Free,
@@ -56,6 +57,7 @@ class LimitsChange(Section):
     cpu: Cores | None = None
     disk: Size | None = None
     time: Duration | None = None
+    pids: Count | None = None
 
 
 class Inbox(Section):

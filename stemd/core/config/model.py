@@ -20,6 +20,7 @@ from stemd.core.config.people import Quota, User
 from stemd.core.config.service import (
     Chunking,
     Compliance,
+    Governor,
     Handoff,
     Http,
     Log,
@@ -71,6 +72,7 @@ class Config(Section):
         default_factory=Retry, description="Trying again what may pass; full-jitter exponential backoff."
     )
     scheduling: Scheduling = Field(default_factory=Scheduling, description="Whose job is next.")
+    governor: Governor = Field(default_factory=Governor, description="How the limits of jobs are enforced.")
     self_audit: SelfAudit = Field(
         default_factory=SelfAudit, description="The daemon's slow look at its own promises (`stemd audit spool`)."
     )

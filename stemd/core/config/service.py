@@ -11,6 +11,7 @@ from stemd.core.config.fields import (
     AbsolutePath,
     Count,
     Duration,
+    Groups,
     Listen,
     Section,
     Sha256s,
@@ -115,6 +116,16 @@ class Scheduling(Section):
     aging: Duration = Field(default=1800.0, gt=0, description="A job becomes one priority more urgent after each.")
     backlog: Count = Field(
         default=20_000, description="With so many unfinished jobs nothing more is taken: files stay in the inbox."
+    )
+
+
+class Governor(Section):
+    """How the limits of jobs are enforced."""
+
+    cgroups: Groups = Field(
+        default="auto",
+        description="auto: control groups, where systemd gave the service a part of them (Delegate=); never: by "
+        "sampling only; or the path of a group made for stemd, such as /stemd, below each hierarchy.",
     )
 
 

@@ -254,6 +254,14 @@ def environment(value: Any) -> Path | Literal["auto"]:
     return "auto" if value == "auto" else absolute(value)
 
 
+def groups(value: Any) -> str:
+    """``auto``, ``never``, or the path of a control group below its hierarchy, such as ``/stemd``."""
+    known = isinstance(value, str) and (value in {"auto", "never"} or re.fullmatch(r"(/[^/\0]+)+", value))
+    if known and ".." not in value.split("/"):
+        return str(value)
+    raise ValueError(f"must be auto, never, or the path of a control group such as /stemd, not {show(value)}")
+
+
 def tags(value: Any) -> dict[str, str]:
     """Tags by name; whole numbers become text. Names are printable ASCII without ``=`` (Vorbis comment rules)."""
     if not isinstance(value, dict):

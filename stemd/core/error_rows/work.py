@@ -164,6 +164,19 @@ ROWS = (
         "Nothing: it is taken by itself as jobs end. If it lasts, more or faster workers are needed, or a higher `scheduling.backlog`.",
         "The recording stays where it is.",
     ),
+    ErrorSpec(
+        "STEMD-R007", _C.QUOTA, _S.SEPARATE, _E.GENERAL,
+        "The job took more of the disk than it may.",
+        "Raise `limits.disk` (engine, inbox or job) and `stemd retry JOB`, or split the recording.",
+        "Its folder in work/ counts: the source, the chunks and the results. The disk itself is not full; the job would "
+        "take as much again, so it is not tried again by itself.",
+    ),
+    ErrorSpec(
+        "STEMD-R008", _C.QUOTA, _S.SEPARATE, _E.GENERAL,
+        "The job started more processes and threads than it may.",
+        "Raise `limits.pids` (engine, inbox or job) and `stemd retry JOB`. If the engine should need so many, fewer "
+        "threads help: `limits.cpu`.",
+    ),
     # P: policy
     ErrorSpec(
         "STEMD-P001", _C.PERMISSION, _S.INTAKE, _E.REFUSED,

@@ -10,7 +10,8 @@ from typing import Any
 
 import psutil
 
-from stemd.core.job import Length, Request
+from stemd.core.job import Length, Limits, Request
+from stemd.core.limits import Usage, breaches
 from stemd.core.room import lacking, need
 from stemd.daemon.room import disk
 from stemd.engines import base, models
@@ -163,6 +164,20 @@ def more_files_than_the_queue_takes(bench: Bench) -> Seen:
 
         said = eventually(why, 30, "why says so")
     return Seen(said["code"], said["reason"], said["remedy"])
+
+
+@provokes("STEMD-R007")
+def a_job_that_takes_more_of_the_disk_than_it_may(bench: Bench) -> None:
+    (breach,) = breaches(Limits(disk=1 << 20), Usage(disk=3 << 20), 1.0)
+    assert breach.error is not None
+    raise breach.error
+
+
+@provokes("STEMD-R008")
+def a_job_that_starts_more_than_it_may(bench: Bench) -> None:
+    (breach,) = breaches(Limits(pids=4), Usage(tasks=5), 1.0)
+    assert breach.error is not None
+    raise breach.error
 
 
 @provokes("STEMD-E009")

@@ -60,7 +60,7 @@ def test_names_follow_prometheus(used):
             if family.type == "gauge" and not family.name.endswith("_created"):
                 assert not sample.name.endswith(("_total", "_count", "_sum", "_bucket")), sample.name
             if family.type == "histogram":
-                assert family.name.endswith("_seconds"), f"{family.name} has no unit"
+                assert family.name.endswith(("_seconds", "_bytes")), f"{family.name} has no unit"
             assert all(re.fullmatch(r"[a-z][a-z0-9_]*", label) for label in sample.labels)
 
 
@@ -97,6 +97,8 @@ def test_labels_are_closed_sets_and_never_names_of_people_or_files(used):
         "reason",
         "found",
         "invariant",
+        "limit",
+        "action",
         "le",
     }
     assert {label for family in families(used) for sample in family.samples for label in sample.labels} <= allowed
