@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -213,6 +214,8 @@ def _livez(host: str, port: int) -> bool:
     try:
         with opener.open(f"http://{place}/livez", timeout=2) as answer:
             return bool(answer.status == 200)
+    except urllib.error.HTTPError as refused:  # it is ours, and asks for a token
+        return 'realm="stemd"' in str(refused.headers.get("WWW-Authenticate"))
     except (OSError, ValueError):
         return False
 

@@ -5,6 +5,8 @@ Whoever owns a job may see, hear, steer and erase it. What a role may do beyond 
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -75,3 +77,12 @@ def by_uid(config: Config, uid: int, own: int) -> Person:
         if user.uid == uid:
             return Person(name, user.role)
     raise StemdError("STEMD-P003", f"uid {uid} is no user of this daemon (users.NAME.uid)")
+
+
+def by_token(config: Config, token: str) -> Person | None:
+    """Who bears ``token``; how long the answer takes tells nothing about any user's."""
+    digest, found = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest(), None
+    for name, user in config.users.items():
+        if user.token_sha256 is not None and hmac.compare_digest(digest, user.token_sha256):
+            found = Person(name, user.role)
+    return found

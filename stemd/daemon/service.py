@@ -120,10 +120,9 @@ class Service:
             return
         listening = listening or web.bind(str(listen))
         health = Health(self._config, self._spools, self._config.paths.models)
-        tokens = frozenset(user.token_sha256 for user in self._config.users.values() if user.token_sha256)
-        loopback = web.is_loopback(web.address(listening))
-        app = web.application(lambda: self._view, health, self._metrics, loopback=loopback, tokens=tokens)
-        port = web.Port(app, listening)
+        local = self._config.http.tokens == "auto" and web.is_loopback(web.address(listening))
+        site = web.Site(lambda: self._view, lambda: self._config, health, self._metrics, local=local)
+        port = web.Port(web.application(site), listening)
         port.start()
         stack.callback(port.stop)
         logs.get().info("http_listening", address=port.address)

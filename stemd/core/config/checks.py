@@ -79,8 +79,12 @@ def _engines(config: Config) -> Iterator[Finding]:
 
 def _http(config: Config) -> Iterator[Finding]:
     listen = config.http.listen
-    if listen and not units.loopback(listen) and not any(user.token_sha256 for user in config.users.values()):
+    if any(user.token_sha256 for user in config.users.values()):
+        return
+    if listen and not units.loopback(listen):
         yield (
             ("http", "listen"),
             "can be reached from other machines, so requests need a token, but no user has a token_sha256",
         )
+    elif config.http.tokens == "always":
+        yield ("http", "tokens"), "asks every request for a token, but no user has a token_sha256"

@@ -153,6 +153,9 @@ class Http(Section):
         description="ADDRESS:PORT; null: no port. Beyond loopback every request needs a user's token.",
     )
     audio: bool = Field(default=False, description="Whether the page of a job may play its stems.")
+    tokens: Literal["auto", "always"] = Field(
+        default="auto", description="always: on loopback, too; needed where a proxy in front lets others in."
+    )
 
 
 class Handoff(Section):
