@@ -189,8 +189,9 @@ class Length:
 class Source:
     """A file a job works on. ``name`` is its original name, ``path`` where it stands below ``work/J/src``.
 
-    ``bytes`` and ``modified_ns`` are those it was hashed with: a file that has others by now has changed since.
-    ``length`` is what it declares, ``None`` where that could not be read.
+    ``bytes``, ``modified_ns`` and ``changed_ns`` (its ctime) are those it was hashed with: a file that has another
+    size or mtime by now has changed since, one with another ctime may have. ``length`` is what it declares, ``None``
+    where that could not be read.
     """
 
     name: str
@@ -199,6 +200,7 @@ class Source:
     bytes: int
     modified_ns: int
     length: Length | None = None
+    changed_ns: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -208,6 +210,7 @@ class Source:
             "bytes": self.bytes,
             "modified_ns": self.modified_ns,
             "length": asdict(self.length) if self.length else None,
+            "changed_ns": self.changed_ns,
         }
 
     @classmethod
@@ -219,6 +222,7 @@ class Source:
             bytes=data["bytes"],
             modified_ns=data["modified_ns"],
             length=Length(**data["length"]) if data.get("length") else None,
+            changed_ns=data.get("changed_ns"),
         )
 
 
