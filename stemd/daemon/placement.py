@@ -37,7 +37,16 @@ def setup_for(request: Request, config: Config, ooms: int = 0) -> Setup:
     """The worker a request needs; one that ran out of memory with smaller chunks too gets another device."""
     device = config.engine(request.engine).device if ooms < 2 else "cpu"
     environment = str(config.environment(request.engine)) if environments.own_environment(request.engine) else ""
-    return Setup(request.engine, request.model, str(config.paths.models), device, environment, supply_of(config))
+    return Setup(
+        request.engine,
+        request.model,
+        str(config.paths.models),
+        device,
+        environment,
+        supply_of(config),
+        config.engine(request.engine).precision,
+        str(config.tuning),
+    )
 
 
 def supply_of(config: Config) -> models.Supply:

@@ -132,6 +132,21 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class Tunable(Protocol):
+    """An engine that has faster ways to compute, and tries after ``load`` which of them are right and fast here."""
+
+    def tune(self, precision: str, folder: Path | None) -> Mapping[str, Any]:
+        """Use from now on what is fastest within ``precision`` (``auto``, ``fp32``, ``bf16``, ``fp16``).
+
+        ``auto`` is as accurate as float32, ``fp32`` computes plainly and tries nothing. What was found is kept below
+        ``folder`` and taken from there next time (``None``: neither). Returns it, for people: the ``way``, its
+        ``error_db`` against the plain one, how many times ``faster`` it was, and all ``trials``. The settings that
+        change numbers are part of ``facts``.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SeparationRequest:
     """Everything a separation needs; no spool, user or configuration in it.

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from stemd.core.errors import StemdError
 from stemd.core.job import Job
-from stemd.engines.base import CancelledError, Engine, Mixer, ModelInfo, Progress, create
+from stemd.engines.base import CancelledError, Engine, Mixer, ModelInfo, Progress, Tunable, create
 from stemd.spool import joblock
 from stemd.spool.layout import WorkDir
 from stemd.worker import wire
@@ -96,14 +96,23 @@ def main() -> None:
     try:
         engine = create(setup.engine, Path(setup.environment) if setup.environment else None)
         model = load(engine, setup, link.send)
+        tuned = _tuned(engine, setup)
     except Exception as error:
         link.send("unready", error=_as_stemd_error(error).to_dict(), trace=_trace(error))
         return
-    facts = {"version": engine.version, **engine.facts()}
+    facts = {"version": engine.version, **engine.facts(), **tuned}
     link.send("ready", engine=setup.engine, model=model.name, facts=facts, seconds=round(time.monotonic() - started, 3))
     while (message := link.jobs.get()) is not None:
         _serve(link, engine, model, message)
     engine.close()
+
+
+def _tuned(engine: Engine | Mixer, setup: Setup) -> dict[str, Any]:
+    """Let the engine find out what is fast here; the first worker on a machine takes seconds for it, others none."""
+    if not isinstance(engine, Tunable):
+        return {}
+    found = engine.tune(setup.precision, Path(setup.tuning) if setup.tuning else None)
+    return {"tuning": {key: value for key, value in found.items() if key != "trials"}}
 
 
 def _serve(link: Link, engine: Engine | Mixer, model: ModelInfo, message: Mapping[str, Any]) -> None:

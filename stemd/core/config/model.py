@@ -124,6 +124,11 @@ class Config(Section):
         """The state folder of the spool at ``root``."""
         return self.paths.state or root / ".state"
 
+    @property
+    def tuning(self) -> Path:
+        """Where workers remember what is fastest on this machine: the state folder of the first spool."""
+        return self.state_of(self.spool[0]) / "tuning"
+
     def run_of(self, root: Path) -> Path:
         """The folder of the control socket of the spool at ``root``."""
         return self.paths.run or self.state_of(root)

@@ -41,7 +41,9 @@ def test_how_many_of_a_user_s_jobs_may_run(tmp_path):
 def test_a_setup_is_the_engine_with_model_store_and_device(tmp_path):
     settings = config(tmp_path, engines__demucs__device="cpu")
     request = Request("demucs", "nano", 4)
-    assert placement.setup_for(request, settings) == Setup("demucs", "nano", str(tmp_path / "models"), "cpu")
+    assert placement.setup_for(request, settings) == Setup(
+        "demucs", "nano", str(tmp_path / "models"), "cpu", tuning=str(settings.tuning)
+    )
 
 
 @pytest.mark.parametrize(
