@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Role = Literal["user", "viewer", "operator", "admin"]
 
 
+#: Whom the kernel names where a user namespace hides who it is (``/proc/sys/kernel/overflowuid``).
+OVERFLOW = 65_534
+
+
 class Action(StrEnum):
     """What somebody may want. The first four are about one job or one user's jobs, the others about the service."""
 
@@ -69,14 +73,29 @@ def by_uid(config: Config, uid: int, own: int) -> Person:
     """Who a process of the user ``uid`` is to a daemon that runs as ``own``: root and that user are admins.
 
     Raises:
-        StemdError: STEMD-P003, no configured user has this uid.
+        StemdError: STEMD-P003, no configured user has this uid, or it cannot be seen whose it is.
     """
     if uid in {0, own}:
         return Person(None, "admin")
-    for name, user in config.users.items():
-        if user.uid == uid:
-            return Person(name, user.role)
-    raise StemdError("STEMD-P003", f"uid {uid} is no user of this daemon (users.NAME.uid)")
+    name = owner_by_uid(config, uid, own)
+    if name is not None:
+        return Person(name, config.users[name].role)
+    if uid == OVERFLOW:
+        message = f"the daemon sees you as uid {uid}, which is nobody's"
+        remedy = "Install the drop-in 20-other-users.conf (docs/operating.md): with PrivateUsers= all look alike."
+        raise StemdError("STEMD-P003", message, remedy=remedy)
+    remedy = "Ask the operator to write your uid into `users.NAME.uid`, or run this as the service's user."
+    raise StemdError("STEMD-P003", f"uid {uid} is no user of this daemon", remedy=remedy)
+
+
+def owner_by_uid(config: Config, uid: int, own: int) -> str | None:
+    """The configured user whose files those of ``uid`` are, to a daemon that runs as ``own``.
+
+    Root's and the daemon's own are nobody's: they arrive for others, by a file server that runs as either.
+    """
+    if uid in {0, own, OVERFLOW}:
+        return None
+    return next((name for name, user in config.users.items() if user.uid == uid), None)
 
 
 def by_token(config: Config, token: str) -> Person | None:

@@ -120,11 +120,12 @@ def permissions(config: Config, inbox: str | None) -> tuple[int, str | None]:
     return _first(box.mode, defaults.mode), _first(box.group, defaults.group)
 
 
-def user_for(config: Config, inbox: str | None, job: JobFile | None = None) -> str:
+def user_for(config: Config, inbox: str | None, job: JobFile | None = None, dropper: str | None = None) -> str:
     """Whose job it is that arrived in ``inbox`` (``None``: the default one) with the job file ``job``.
 
-    A configured inbox belongs to its ``user``, a folder with a user's name to that user, the rest to
-    ``defaults.user``. Where the inbox says ``trust: manifest`` the job's own ``user_id`` is believed.
+    A configured inbox belongs to its ``user``, a folder with a user's name to that user. What lies in any other is
+    that of ``dropper``, the configured user who owns the file itself, else of ``defaults.user``. Where the inbox says
+    ``trust: manifest`` the job's own ``user_id`` is believed.
 
     Raises:
         StemdError: STEMD-P001, the job claims another user; STEMD-S010, a trusted job lacks job_uuid or user_id.
@@ -139,16 +140,18 @@ def user_for(config: Config, inbox: str | None, job: JobFile | None = None) -> s
                 f"inbox {inbox} takes only jobs whose job.yaml gives {' and '.join(missing)}: missing here",
             )
         return claimed
-    owner = box.user or (inbox if inbox in config.users else None) or config.defaults.user
+    at_home = box.user or (inbox if inbox in config.users else None)
+    owner = at_home or dropper or config.defaults.user
     if claimed not in {None, owner}:
-        raise StemdError("STEMD-P001", f"the job says user_id {claimed!r}, but {_place(inbox)} belongs to {owner!r}")
+        what = "what it came in" if dropper and not at_home else _place(inbox)
+        raise StemdError("STEMD-P001", f"the job says user_id {claimed!r}, but {what} belongs to {owner!r}")
     return owner
 
 
-def presumed_user(config: Config, inbox: str | None) -> str:
+def presumed_user(config: Config, inbox: str | None, dropper: str | None = None) -> str:
     """Whose an entry of ``inbox`` is as long as nobody has read its job file."""
     try:
-        return user_for(config, inbox)
+        return user_for(config, inbox, None, dropper)
     except StemdError:
         return config.defaults.user
 

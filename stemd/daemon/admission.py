@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from stemd.core.errors import ErrorClass, StemdError
 from stemd.core.job import new_job_id
-from stemd.core.request import presumed_user
 from stemd.core.room import Need
 from stemd.daemon.board import Board
 from stemd.daemon.live import Live
@@ -14,7 +13,7 @@ from stemd.daemon.room import Room
 from stemd.daemon.scanner import Scanner
 from stemd.daemon.sealing import Sealer
 from stemd.ops import logs
-from stemd.spool import claim
+from stemd.spool import claim, ownership
 from stemd.spool.intake import Candidate, Refusal
 from stemd.spool.intents import Intent
 
@@ -72,7 +71,7 @@ class Admission:
             return
         claims.labels("claimed" if work else "lost").inc()
         if work is not None:
-            live = Live(scanner.spool, work, presumed_user(self._board.config, found.door.name), need=need)
+            live = Live(scanner.spool, work, ownership.of_claimed(self._board.config, work), need=need)
             self._board.add(live)
             live.write_status()
             live.log("claimed", name=found.path.name, inbox=found.door.name)

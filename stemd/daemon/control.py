@@ -1,7 +1,7 @@
 """The control socket: how the command line speaks to the daemon, one JSON line each way.
 
-The socket lies in a private folder; who may speak is decided by the kernel's word about the peer (``SO_PEERCRED``):
-root and the daemon's own user.
+The socket lies in a folder for the service's group. Who speaks is the kernel's word (``SO_PEERCRED``); what that
+person may want is decided where it is done.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from stemd.core.access import Person
 from stemd.core.config import Config
 from stemd.core.errors import StemdError
 from stemd.ops import logs
@@ -25,14 +26,19 @@ from stemd.ops import logs
 _MAX_MESSAGE = 1 << 20
 _TIMEOUT = 30.0
 
-Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Answer = Callable[[Mapping[str, Any], Person], Mapping[str, Any]]
 
 
 class ControlServer:
-    """Listens at ``socket_path`` and answers through ``answer``, on the selector's thread. Needs the spool's lock."""
+    """Listens at ``socket_path`` and answers through ``answer``, on the selector's thread. Needs the spool's lock.
 
-    def __init__(self, config: Config, selector: selectors.BaseSelector, answer: Answer) -> None:
-        self._path, self._selector, self._answer = socket_path(config), selector, answer
+    ``who`` says who a uid is, or raises for strangers.
+    """
+
+    def __init__(
+        self, config: Config, selector: selectors.BaseSelector, answer: Answer, who: Callable[[int], Person]
+    ) -> None:
+        self._path, self._selector, self._answer, self._who = socket_path(config), selector, answer, who
         self._path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -60,8 +66,8 @@ class ControlServer:
 
     def _reply(self, connection: socket.socket) -> Mapping[str, Any]:
         try:
-            _authorise(connection)
-            return {"ok": True, **self._answer(_parse(_read_line(connection)))}
+            person = self._who(_uid_of_peer(connection))
+            return {"ok": True, **self._answer(_parse(_read_line(connection)), person)}
         except StemdError as error:
             return {"ok": False, "error": error.to_dict()}
         except Exception as error:
@@ -80,11 +86,11 @@ def _parse(line: bytes) -> dict[str, Any]:
     return message
 
 
-def _authorise(connection: socket.socket) -> None:
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    _, uid, _ = struct.unpack("3i", credentials)
-    if uid not in {0, os.getuid()}:
-        raise StemdError("STEMD-P003", f"uid {uid} does not steer this daemon")
+def _uid_of_peer(connection: socket.socket) -> int:
+    """The user of the process at the other end, as it was when that process connected."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
+    _, uid, _ = struct.unpack("iII", credentials)
+    return int(uid)
 
 
 def _read_line(connection: socket.socket) -> bytes:

@@ -218,13 +218,20 @@ class Scanner:
         known = (tracker.why(str(top)) for tracker in self._trackers.values())
         return next((reason for reason in known if reason), "not looked at yet")
 
-    def _top_entry(self, path: Path) -> Path:
-        """The entry directly behind a door that ``path`` is or lies in."""
-        behind = {door.path for door in self._doors}
-        for candidate in (path, *path.parents):
+    def locate(self, path: Path) -> tuple[str | None, Path]:
+        """The name of the door, and the entry directly behind it, that ``path`` is or lies in.
+
+        Raises:
+            StemdError: STEMD-S018, it is behind none.
+        """
+        behind = {door.path: door.name for door in self._doors}
+        for candidate in (path, *path.parents) if ".." not in path.parts else ():
             if candidate.parent in behind and candidate not in behind:
-                return candidate
+                return behind[candidate.parent], candidate
         raise StemdError("STEMD-S018", f"{path} is in no inbox of {self.spool.root}")
+
+    def _top_entry(self, path: Path) -> Path:
+        return self.locate(path)[1]
 
     @property
     def _settling(self) -> int:

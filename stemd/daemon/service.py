@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from stemd import __version__
+from stemd.core.access import by_uid
 from stemd.core.config import Config, Loaded
 from stemd.core.errors import DISK_TROUBLE, Exit, StemdError
 from stemd.core.job import JobState, Outcome
@@ -129,7 +130,11 @@ class Service:
 
     def _open_control(self, stack: ExitStack) -> None:
         steering = Steering(self._dispatcher, self._reload, lambda: self._look().to_dict())
-        stack.callback(ControlServer(self._config, self._selector, steering.answer).close)
+        own = os.getuid()
+        server = ControlServer(
+            self._config, self._selector, steering.answer, lambda uid: by_uid(self._config, uid, own)
+        )
+        stack.callback(server.close)
 
     def _audit_itself(self, stack: ExitStack) -> None:
         if not self._once:
@@ -284,9 +289,7 @@ class Service:
             raise
         finally:
             self._manager.ready()
-        fixed = [
-            key for key in ("spool", "http", "paths", "users") if getattr(config, key) != getattr(self._config, key)
-        ]
+        fixed = [key for key in ("spool", "http", "paths") if getattr(config, key) != getattr(self._config, key)]
         if fixed:
             logs.get().warning("reload_needs_restart", keys=fixed)
         self._config = self._dispatcher.board.config = config

@@ -6,7 +6,6 @@ import time
 
 from stemd.core.errors import StemdError
 from stemd.core.job import JobState
-from stemd.core.request import presumed_user
 from stemd.daemon import retry
 from stemd.daemon.board import Board
 from stemd.daemon.live import Live
@@ -14,7 +13,7 @@ from stemd.daemon.room import of_job
 from stemd.daemon.runs import Runs
 from stemd.daemon.sealing import Sealer
 from stemd.ops import logs
-from stemd.spool import attempts, durable, recover
+from stemd.spool import attempts, durable, ownership, recover
 from stemd.spool.layout import Spool, WorkDir
 
 
@@ -82,6 +81,4 @@ class Takeover:
             live.enter(JobState(wait["state"]), "held" if wait["state"] == JobState.HELD else "queued")
 
     def _owner(self, work: WorkDir) -> str:
-        """Whose a claimed entry is that has not been sealed."""
-        origin = durable.read_json(work.origin) or {}
-        return origin.get("user_id") or presumed_user(self._board.config, origin.get("inbox"))
+        return ownership.of_claimed(self._board.config, work)

@@ -21,7 +21,7 @@ from stemd.core.job import Job, JobId, JobState, Length, Source, decode_name, en
 from stemd.core.policy import admit
 from stemd.core.request import resolve, takes_several, user_for
 from stemd.core.stem_roles import by_role
-from stemd.spool import durable, ignore, lease, sidecar, sources
+from stemd.spool import durable, ignore, lease, ownership, sidecar, sources
 from stemd.spool.intake import Candidate, Kind
 from stemd.spool.layout import Spool, WorkDir, names, safe_title
 from stemd.spool.settle import Writers
@@ -149,7 +149,8 @@ def seal(
     root = entry if staged else work.src
     _collect_sidecar(spool, origin, work)
     description = _description(root, name, staged)
-    user = origin.get("user_id") or user_for(config, origin["inbox"], description)
+    dropper = origin.get("dropper") or ownership.dropper(config, entry)
+    user = origin.get("user_id") or user_for(config, origin["inbox"], description, dropper)
     request = resolve(config, origin["inbox"], description)
     admit(config, user, request)
     if request.art is not None:

@@ -18,7 +18,10 @@ class User(Section):
         default="user", description="user (own jobs), viewer (sees all), operator (steers all) or admin."
     )
     quota: Name | None = Field(default=None, description="Name of a quota; null: none.")
-    uid: Uid | None = Field(default=None, description="System user who is this user on the control socket.")
+    uid: Uid | None = Field(
+        default=None,
+        description="System user who is this user on the control socket, and owns his files in shared inboxes.",
+    )
     token_sha256: Sha256 | None = Field(
         default=None, description="sha256 of the bearer token for HTTP beyond loopback."
     )
