@@ -41,6 +41,7 @@ class Dispatcher:
         self.takeover = Takeover(board, runs, self.sealer)
         self.assignment = Assignment(board, pool, runs, self.room)
         self.draining = False
+        self._engines: set[str] = set()
         self._deferred_due = self._again_due = 0.0
 
     @property
@@ -110,9 +111,14 @@ class Dispatcher:
         kept_for: frozenset[str] = frozenset().union(*(scanner.kept_for for scanner in self.scanners))
         metrics.admission_paused.labels("backlog").set("STEMD-R006" in kept_for)
         metrics.admission_paused.labels("room").set(bool(kept_for - {"STEMD-R006"}))
+        metrics.oldest_file.set(min((each.oldest for each in self.scanners if each.oldest is not None), default=0.0))
+        for scanner in self.scanners:
+            while scanner.newly_ignored:
+                metrics.ignored_files.labels(scanner.newly_ignored.pop().value).inc()
         for key in ("settling", "refused", "kept"):
             metrics.inbox_files.labels(key).set(sum(scanner.counts[key] for scanner in self.scanners))
-        for engine in self.config.engines:
+        self._engines.update(self.config.engines, (worker.setup.engine for worker in self.pool.workers))
+        for engine in self._engines:
             for kind in WorkerState:
                 number = sum(w.setup.engine == engine and w.state is kind for w in self.pool.workers)
                 metrics.workers.labels(engine, kind.value).set(number)

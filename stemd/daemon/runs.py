@@ -35,6 +35,8 @@ class Runs:
         live.started, live.progress = time.monotonic(), 0.0
         # those of earlier runs are no news: only a further one forgives interruptions
         live.chunks = max(live.chunks, sum(1 for _ in live.work.chunks.glob("*.f32")))
+        if live.chunks:
+            self._board.metrics.chunk_resumes.labels(live.engine).inc()
         live.enter(JobState.RUNNING, "starting" if worker else "loading the model")
         live.log("started", attempt=live.attempts + 1, warm=worker is not None)
         if worker is not None:
@@ -124,6 +126,7 @@ class Runs:
             live.log("stage", stage=message["stage"], progress=message["fraction"])
         live.advance_progress(message["stage"], message["fraction"])
         if message["chunks"] > live.chunks:
+            self._board.metrics.chunks.labels(live.engine).inc(message["chunks"] - live.chunks)
             live.chunks = message["chunks"]
             attempts.record_checkpoint(live.work.attempts)
             live.log("checkpoint", chunks=live.chunks, progress=live.progress)
@@ -151,6 +154,8 @@ class Runs:
         metrics, seconds = self._board.metrics, message["audio_seconds"]
         metrics.attempts.labels(live.engine, "done").inc()
         metrics.audio.labels(live.engine).inc(seconds)
+        for stage, took in message["timings"].items():
+            metrics.stage_seconds.labels(live.engine, stage).observe(took)
         metrics.realtime.labels(live.engine).set(seconds / max(1e-3, message["resources"]["wall_seconds"]))
         live.log("separated", **{key: message[key] for key in ("resources", "timings", "files", "warnings")})
         self.publish(live)

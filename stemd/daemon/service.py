@@ -28,12 +28,13 @@ from stemd.daemon.runs import Runs
 from stemd.daemon.scanner import Scanner, door_names
 from stemd.daemon.selfaudit import SelfAudit
 from stemd.daemon.steering import Steering
+from stemd.daemon.stock import Stock
 from stemd.engines import base
 from stemd.ops import logs, web
 from stemd.ops.health import Health
 from stemd.ops.metrics import Metrics
 from stemd.ops.view import DaemonView
-from stemd.spool import lease, probes, recover
+from stemd.spool import flushes, lease, probes, recover
 from stemd.spool.layout import Spool
 
 #: Settings that are checked but that this version does not act on.
@@ -73,6 +74,8 @@ class Service:
         """Serve until told to stop (or, with ``once``, until nothing is left to do); returns the exit status."""
         lease.ignore_lease_signal()
         with ExitStack() as stack:
+            flushes.listen(self._flushed)
+            stack.callback(flushes.listen, None)
             for spool in self._spools:
                 probes.prepare(spool, door_names(self._config))
                 stack.callback(os.close, probes.take_lock(spool))
@@ -88,8 +91,13 @@ class Service:
             self._take_signals()
             self._recover()
             self._audit_itself(stack)
+            self._take_stock(stack)
             self._loop()
         return self._status()
+
+    def _flushed(self, seconds: float, failed: bool) -> None:
+        self._metrics.fsync_seconds.observe(seconds)
+        self._metrics.fsync_errors.inc(failed)
 
     def wake(self) -> None:
         """Make the loop turn now; safe from any thread and signal handler."""
@@ -142,6 +150,12 @@ class Service:
             auditing = SelfAudit(self._spools, lambda: self._config, lambda: frozenset(list(board.jobs)), self._metrics)
             auditing.start()
             stack.callback(auditing.stop)
+
+    def _take_stock(self, stack: ExitStack) -> None:
+        self._stock = Stock(self._spools, lambda: self._config, self._metrics)
+        if not self._once:
+            self._stock.start()
+            stack.callback(self._stock.stop)
 
     def _take_signals(self) -> None:
         signal.signal(signal.SIGTERM, self._on_stop)

@@ -16,9 +16,15 @@ from stemd.core.job import JobState, Outcome
 from stemd.core.limits import Action, Limit
 from stemd.ops.families import ENGINES, ENGINES_AND_NONE, OPEN, Families, counter, gauge, histogram
 from stemd.spool.audit import INVARIANTS
+from stemd.spool.ignore import Ignored
 from stemd.spool.recover import Found
 
+#: Why a name in an inbox is left alone, and what the file systems asked about their room are for.
+IGNORED = tuple(reason.value for reason in Ignored)
+ROLES = ("spool", "state", "models")
 _JOB_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
+_STAGE_SECONDS = (0.1, 0.5, 1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
+_FSYNC_SECONDS = (0.0001, 0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 30)
 _SCAN_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10)
 _PEAK_BYTES = tuple(64 << 20 << step for step in range(11))
 _CLASSES = tuple(each.value for each in ErrorClass)
@@ -45,6 +51,13 @@ class Metrics(Families):
         {"state": ("settling", "kept", "refused")},
     )
     watch_mode = gauge("watch_mode", "1 for the way an inbox is watched.", {"inbox": OPEN, "mode": OPEN})
+    oldest_file = gauge(
+        "inbox_oldest_file_timestamp_seconds",
+        "Since when the oldest entry waits in an inbox that is not refused; 0 where none does.",
+    )
+    ignored_files = counter(
+        "inbox_ignored_files_total", "Names seen in the inboxes that are left alone on purpose.", {"reason": IGNORED}
+    )
     overflows = counter("watch_overflows_total", "How often the kernel dropped events of the inboxes.")
     scan_seconds = histogram("scan_duration_seconds", "Time of one look at all inboxes.", buckets=_SCAN_SECONDS)
     scan_success = gauge("scan_last_success_timestamp_seconds", "When the last look at all inboxes ended.")
@@ -64,6 +77,17 @@ class Metrics(Families):
     end_to_end = histogram("job_end_to_end_seconds", "From claim to end.", buckets=_JOB_SECONDS)
     audio = counter("audio_processed_seconds_total", "Audio of finished jobs.", {"engine": ENGINES})
     realtime = gauge("realtime_factor", "Audio seconds per wall second of the last finished job.", {"engine": ENGINES})
+    stage_seconds = histogram(
+        "stage_duration_seconds",
+        "Time of each stage of finished jobs.",
+        {"engine": OPEN, "stage": OPEN},
+        buckets=_STAGE_SECONDS,
+    )
+    chunks = counter("chunks_total", "Checkpoints that jobs reached.", {"engine": ENGINES})
+    chunk_resumes = counter(
+        "chunk_resumes_total", "Runs that went on from an earlier run's checkpoints.", {"engine": ENGINES}
+    )
+    orphan_jobs = gauge("orphan_jobs", "Failed jobs that lie in orphan/ now.", {"class": _CLASSES})
     orphans = counter("orphaned_jobs_total", "Jobs put into orphan/.", {"class": _CLASSES})
     recovered = counter("recovered_jobs_total", "Jobs found at start, by state.", {"found": _FOUND})
 
@@ -85,7 +109,19 @@ class Metrics(Families):
     job_cpu = histogram("job_cpu_seconds", "CPU time of one run.", {"engine": ENGINES}, buckets=_JOB_SECONDS)
     job_peak = histogram("job_peak_rss_bytes", "Peak memory of one run.", {"engine": ENGINES}, buckets=_PEAK_BYTES)
 
+    # ---- engines
+    engine_up = gauge("engine_up", "1 if all is there that the engine needs to start.", {"engine": ENGINES})
+    model_present = gauge(
+        "model_present", "1 if the model's weights are in the store.", {"engine": OPEN, "model": OPEN}
+    )
+
     # ---- the spool
+    free_bytes = gauge("filesystem_free_bytes", "Room on the file system of …; of several, the least.", {"role": ROLES})
+    free_inodes = gauge(
+        "filesystem_free_inodes", "Inodes free on the file system of …; of several, the fewest.", {"role": ROLES}
+    )
+    fsync_seconds = histogram("fsync_duration_seconds", "Time of each flush by the daemon.", buckets=_FSYNC_SECONDS)
+    fsync_errors = counter("fsync_errors_total", "Flushes by the daemon that failed.")
     violations = counter("invariant_violations_total", "Promises found broken.", {"invariant": _INVARIANTS})
     broken = gauge("invariants_broken", "Places that break a promise, at the last look.", {"invariant": _INVARIANTS})
     audited = gauge("self_audit_last_success_timestamp_seconds", "When the last self-audit ended.")
