@@ -142,4 +142,6 @@ def _note(spool: Spool, job_id: str, **changes: object) -> None:
     known = durable.read_json(spool.status_file(job_id)) or {}
     for key in ("schema_version", "job_uuid", "updated_at"):
         known.pop(key, None)
-    sidecar.write_status(spool, job_id, {**known, "next_attempt_at": None, "eta_seconds": None, **changes})
+    sidecar.write_status(
+        spool, job_id, {**known, "next_attempt_at": None, "eta_seconds": None, "realtime_factor": None, **changes}
+    )

@@ -104,14 +104,32 @@ class Live:
             "next_attempt_at": sidecar.iso(self.not_before) if self.not_before else None,
             "claimed_at": sidecar.iso(self.claimed_at),
             "result": result,
+            "audio_seconds": round(self._audio, 3) if self._audio else None,
             "eta_seconds": self._eta(),
+            "realtime_factor": self._speed(),
         }
 
+    @property
+    def _audio(self) -> float | None:
+        length = self.job.source.length if self.job else None
+        return length.seconds if length else None
+
     def _eta(self) -> float | None:
+        if (elapsed := self._elapsed()) is None:
+            return None
+        return round(elapsed / self.progress * (1 - self.progress), 1)
+
+    def _speed(self) -> float | None:
+        """Seconds of audio in a second, so far."""
+        if (elapsed := self._elapsed()) is None or not self._audio:
+            return None
+        return round(self._audio * self.progress / max(elapsed, 1e-3), 2)
+
+    def _elapsed(self) -> float | None:
+        """How long it has run, once it has come far enough to tell from."""
         if self.state is not JobState.RUNNING or self.started is None or self.progress < 0.02:
             return None
-        elapsed = time.monotonic() - self.started
-        return round(elapsed / self.progress * (1 - self.progress), 1)
+        return time.monotonic() - self.started
 
 
 def _reason(error: StemdError | None) -> Mapping[str, Any] | None:

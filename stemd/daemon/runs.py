@@ -14,18 +14,23 @@ from stemd.daemon.fetching import Fetching
 from stemd.daemon.live import Live
 from stemd.daemon.pool import Pool, Worker, WorkerState
 from stemd.ops import logs
-from stemd.spool import attempts
+from stemd.spool import attempts, sidecar
 
 #: A worker that was asked to stop its job and has not by then is killed (seconds).
 STOP_PATIENCE = 15.0
 
 
 class Runs:
-    """Starts runs and sees them to their end. The pool's owner."""
+    """Starts runs and sees them to their end. The pool's owner.
+
+    ``loads`` says of each engine how its last worker came up: whether it ``loads``, with which ``model``, ``at`` what
+    time, and the ``facts`` or the ``error`` it reported.
+    """
 
     def __init__(self, board: Board) -> None:
         self._board = board
         self.fetching = Fetching()
+        self.loads: dict[str, Mapping[str, Any]] = {}
         self.pool: Pool
 
     def start(self, live: Live, job: Job, worker: Worker | None) -> None:
@@ -88,6 +93,7 @@ class Runs:
                 self._ready(worker, message, live)
             case "unready":
                 worker.enter(WorkerState.STOPPING)
+                self._came_up(worker, loads=False, error=message["error"])
                 self._failed(live, message)
             case "progress":
                 if live is not None:
@@ -134,8 +140,12 @@ class Runs:
     def _give(self, worker: Worker, live: Live, job: Job) -> None:
         self.pool.run(worker, job.to_dict(), str(live.work.path), live.attempts + 1, live.ooms)
 
+    def _came_up(self, worker: Worker, **how: Any) -> None:
+        self.loads[worker.setup.engine] = {"model": worker.setup.model, "at": sidecar.iso(time.time()), **how}
+
     def _ready(self, worker: Worker, message: Mapping[str, Any], live: Live | None) -> None:
         worker.facts = message["facts"]
+        self._came_up(worker, loads=True, facts=message["facts"])
         self.fetching.came(worker.setup.model)
         facts = {key: message[key] for key in ("engine", "model", "seconds")}
         logs.get().info("worker_ready", pid=worker.pid, **facts)

@@ -343,6 +343,7 @@ class Service:
                 }
                 for scanner in dispatcher.scanners
             ),
+            engines=dict(dispatcher.runs.loads),
         )
 
     def _tell_manager(self) -> None:

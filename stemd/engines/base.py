@@ -215,7 +215,10 @@ class SourceFacts:
 
 @dataclass(frozen=True, slots=True)
 class SeparationResult:
-    """What came out. ``gain_db`` is the one gain shared by all stems; ``timings`` are seconds per stage."""
+    """What came out. ``gain_db`` is the one gain shared by all stems; ``timings`` are seconds per stage.
+
+    ``outline`` is what the stems look like, as ``stemd.engines.audio.peaks`` gives it.
+    """
 
     source: SourceFacts
     files: tuple[StemFile, ...]
@@ -224,6 +227,7 @@ class SeparationResult:
     timings: Mapping[str, float]
     chunks: Mapping[str, int]
     warnings: tuple[str, ...] = ()
+    outline: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

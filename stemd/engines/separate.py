@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stemd.core.errors import StemdError
-from stemd.engines.audio import cover, decode, formats, stem_mp4
+from stemd.engines.audio import cover, decode, formats, peaks, stem_mp4
 from stemd.engines.audio.reader import BLOCK
 from stemd.engines.base import (
     Engine,
@@ -84,6 +84,7 @@ class _Separation:
                 files = job.verify(written)
         finally:
             store.close()
+        outlines = {name: found.to_list() for name, found in written.outlines.items()}
         self.meter.end()
         discarded = [store.discarded] if store.discarded else []
         warnings = [*source.warnings, *eased, *self.engine.notes(stats), *job.warnings, *discarded]
@@ -95,6 +96,7 @@ class _Separation:
             timings=dict(self.timings),
             chunks={"total": store.count, "reused": store.reused, "resumes": store.resumes},
             warnings=tuple(warnings),
+            outline=peaks.document(outlines, target.rate, job.frames),
         )
 
     def _fitted(

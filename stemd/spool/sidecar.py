@@ -41,11 +41,11 @@ def manifest(job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
 
     ``result`` carries what the worker measured: ``engine_version``, ``model`` (name, sha256), ``source`` (frames,
     sample_rate, channels, format), ``files``, ``gain_db``, ``settings``, ``attempts``, ``chunks``, ``timings``,
-    ``resources`` and ``warnings``; of a mix also ``inputs`` (like ``source``, by role) and ``documents``.
+    ``resources``, ``warnings`` and ``documents`` (files that are no audio); of a mix also ``inputs`` (like ``source``,
+    by role).
     """
     several = {
         "inputs": {role: {**_named(job.inputs[role]), **facts} for role, facts in result["inputs"].items()},
-        "documents": result["documents"],
     } if job.inputs else {}  # fmt: skip
     return {
         "schema_version": SCHEMA_VERSION,
@@ -62,6 +62,7 @@ def manifest(job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
         "settings": {**result["settings"], "output": job.request.to_dict()["output"]},
         "gain_db": result["gain_db"],
         "files": result["files"],
+        "documents": result.get("documents", []),
         **several,
         "warnings": result["warnings"],
         "attempts": result["attempts"],

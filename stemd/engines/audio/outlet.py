@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from stemd.engines.audio.cover import Cover
 from stemd.engines.audio.encode import StemWriter, on_grid
 from stemd.engines.audio.formats import Target
+from stemd.engines.audio.peaks import Outlined, Peaks
 from stemd.engines.audio.stem_mp4 import StemMp4Writer
 from stemd.engines.audio.tags import song_tags, stem_tags
 from stemd.engines.audio.verify import verified
@@ -36,7 +37,12 @@ class Label:
 
 
 class Outlet(Protocol):
-    """Takes all outputs block by block. A context manager; the files are complete after ``finish``."""
+    """Takes all outputs block by block. A context manager; the files are complete after ``finish``.
+
+    ``outlines`` are those of the outputs, by name, once they are ``verified``.
+    """
+
+    outlines: dict[str, Peaks]
 
     def write(self, values: Sequence[Frames]) -> None:
         """Append one block of each output (frames × channels)."""
@@ -62,6 +68,7 @@ class StemFiles:
         self, folder: Path, names: Sequence[str], target: Target, shape: tuple[int, int], label: Label
     ) -> None:
         self._names, self._shape, self._stack = tuple(names), shape, ExitStack()
+        self.outlines: dict[str, Peaks] = {}
         with ExitStack() as stack:
             self._writers = [stack.enter_context(self._writer(folder, name, target, label)) for name in names]
             self._stack = stack.pop_all()
@@ -75,8 +82,13 @@ class StemFiles:
             writer.finish()
 
     def verified(self, on_block: Callable[[int], None]) -> tuple[StemFile, ...]:
-        pairs = zip(self._names, self._writers, strict=True)
-        return tuple(verified(name, writer, self._shape, on_block) for name, writer in pairs)
+        frames, channels = self._shape
+        files = []
+        for name, writer in zip(self._names, self._writers, strict=True):
+            reading = Outlined(writer.target.rate, channels, frames)
+            files.append(verified(name, writer, self._shape, on_block, reading))
+            self.outlines[name] = reading.peaks
+        return tuple(files)
 
     def __enter__(self) -> StemFiles:
         return self
