@@ -24,7 +24,7 @@ class Board:
     """The jobs in memory. ``ended`` counts what ended since the start, by outcome.
 
     ``albums`` are those whose jobs are out but have not all ended, with their spools. ``take_follower`` is called for a
-    job that follows one that has just been published.
+    job that follows one that has just been published, each ``on_end`` for every job that has ended.
     """
 
     def __init__(self, config: Config, metrics: Metrics) -> None:
@@ -32,6 +32,7 @@ class Board:
         self.jobs: dict[JobId, Live] = {}
         self.albums: dict[JobId, Spool] = {}
         self.ended: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
+        self.on_end: list[Callable[[Live, Outcome], None]] = []
         self.take_follower: Callable[[Spool, WorkDir, str], None] = lambda spool, work, user: None
 
     def add(self, live: Live) -> None:
@@ -136,4 +137,6 @@ class Board:
         self.metrics.end_to_end.observe(seconds)
         facts: dict[str, Any] = {"code": error.code} if error else {}
         live.log("job_ended", outcome=outcome.value, attempts=live.attempts, seconds=seconds, result=target, **facts)
+        for listener in self.on_end:
+            listener(live, outcome)
         self.close_albums()

@@ -21,6 +21,7 @@ from stemd.daemon.aftermath import settle_statuses
 from stemd.daemon.board import Board
 from stemd.daemon.control import ControlServer
 from stemd.daemon.dispatcher import Dispatcher
+from stemd.daemon.handoff import Handing
 from stemd.daemon.lookout import Lookout
 from stemd.daemon.notify import ServiceManager, handed_over
 from stemd.daemon.pool import Pool, WorkerState
@@ -39,7 +40,7 @@ from stemd.spool.layout import Spool
 
 #: Settings that are checked but that this version does not act on.
 _IN_FORCE = r"quotas\..*\.running"
-_NOT_IN_FORCE = ("quotas.", "retention.orphan", "retention.status", "retention.audit", "alerts.", "handoff.")
+_NOT_IN_FORCE = ("quotas.", "retention.orphan", "retention.status", "retention.audit", "alerts.")
 #: With ``--once``, a retry that is due within so many seconds is waited for.
 _SHORT_RETRY = 60.0
 _STATUS_INTERVAL = 5.0
@@ -89,6 +90,7 @@ class Service:
             self._open_control(stack)
             stack.push(self._explain)
             self._take_signals()
+            self._hand_over(stack)
             self._recover()
             self._audit_itself(stack)
             self._take_stock(stack)
@@ -150,6 +152,14 @@ class Service:
             auditing = SelfAudit(self._spools, lambda: self._config, lambda: frozenset(list(board.jobs)), self._metrics)
             auditing.start()
             stack.callback(auditing.stop)
+
+    def _hand_over(self, stack: ExitStack) -> None:
+        """Before recovery, which ends jobs too."""
+        self._handing = Handing(self._spools, lambda: self._config, self._metrics)
+        self._handing.prepare()
+        self._dispatcher.board.on_end.append(lambda live, outcome: self._handing.wake())
+        self._handing.start()
+        stack.callback(self._handing.stop)
 
     def _take_stock(self, stack: ExitStack) -> None:
         self._stock = Stock(self._spools, lambda: self._config, self._metrics)
@@ -221,6 +231,8 @@ class Service:
         if any(board.in_state(state) for state in busy):
             return False
         soon = time.time() + _SHORT_RETRY
+        if not self._handing.settled(_SHORT_RETRY):
+            return False
         return not any((live.not_before or 0.0) <= soon for live in board.in_state(JobState.RETRY_WAIT))
 
     def _hear(self, pause: float) -> None:
@@ -270,7 +282,8 @@ class Service:
         if board.ended[Outcome.FAILED]:
             return Exit.GENERAL
         blocked = any(scanner.blocked for scanner in self._dispatcher.scanners)
-        return Exit.TRY_LATER if board.jobs or board.albums or blocked else Exit.OK
+        left = board.jobs or board.albums or blocked or self._handing.pending
+        return Exit.TRY_LATER if left else Exit.OK
 
     # ---- signals and reload
 
@@ -310,6 +323,7 @@ class Service:
         for scanner in self._dispatcher.scanners:
             probes.prepare(scanner.spool, door_names(config))
             scanner.configure(config)
+        self._handing.prepare()
         self._metrics.reload_ok.set(1)
         logs.get().info("reloaded")
 

@@ -21,6 +21,7 @@ from stemd.spool.recover import Found
 
 #: Why a name in an inbox is left alone, and what the file systems asked about their room are for.
 IGNORED = tuple(reason.value for reason in Ignored)
+HANDED = ("taken", "not_taken", "given_up")
 ROLES = ("spool", "state", "models")
 _JOB_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
 _STAGE_SECONDS = (0.1, 0.5, 1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
@@ -90,6 +91,10 @@ class Metrics(Families):
     orphan_jobs = gauge("orphan_jobs", "Failed jobs that lie in orphan/ now.", {"class": _CLASSES})
     orphans = counter("orphaned_jobs_total", "Jobs put into orphan/.", {"class": _CLASSES})
     recovered = counter("recovered_jobs_total", "Jobs found at start, by state.", {"found": _FOUND})
+
+    # ---- what is told
+    handoffs = counter("handoff_total", "Hand-overs, and tries of them.", {"result": HANDED})
+    handoffs_pending = gauge("handoff_pending", "Hand-overs that no receiver has taken yet.")
 
     # ---- workers
     workers = gauge("workers", "Worker processes.", {"engine": ENGINES, "state": _WORKER_STATES})

@@ -172,3 +172,13 @@ class Handoff(Section):
     directory: AbsolutePath | None = Field(
         default=None, description="Write a ticket (JSON) into this folder.", examples=["/srv/recon/tickets"]
     )
+    move: bool = Field(
+        default=False, description="Move the finished folder into that folder too, where both are on one mount."
+    )
+    key_file: AbsolutePath | None = Field(
+        default=None,
+        description="File with the key that signs what is posted (HMAC-SHA256).",
+        examples=["/etc/stemd/handoff.key"],
+    )
+    timeout: Duration = Field(default=30.0, gt=0, description="A receiver that takes longer is asked again later.")
+    keep: Duration = Field(default=7 * 86400.0, description="A hand-over that nobody takes is given up after this.")
