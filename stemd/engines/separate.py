@@ -22,6 +22,7 @@ from stemd.engines.base import (
     SeparationResult,
     TrackStats,
 )
+from stemd.engines.beside import ahead, behind
 from stemd.engines.checkpoint import ChunkStore
 from stemd.engines.memory import check_memory, fits
 from stemd.engines.overlap_add import OverlapAdd
@@ -154,9 +155,14 @@ class _Separation:
             int(self.engine.facts().get("batch", 1)),
             lambda done, of: self.meter.advance("separate", done, of),
         )
-        with closing(source.blocks()) as decoded:
-            for finished in work.run(at_model_rate(decoded, source, self.model.sample_rate, self.model.channels)):
-                store.append(finished)
+        rate, channels = self.model.sample_rate, self.model.channels
+        with (
+            closing(source.blocks()) as decoded,
+            closing(ahead(at_model_rate(decoded, source, rate, channels))) as blocks,
+            behind(store.append) as keep,
+        ):
+            for finished in work.run(blocks):
+                keep(finished)
 
     def _fill_with_silence(self, store: ChunkStore, stats: TrackStats) -> None:
         while left := stats.frames - store.done:
