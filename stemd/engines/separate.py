@@ -77,7 +77,7 @@ class _Separation:
         store = self._store(plan, lanes, stats)
         try:
             with self._timed("separate"):
-                self._fill(store, source, plan, lanes, stats)
+                store, halved = self._filled(store, source, plan, lanes, stats, halve=not eased)
             with self._timed("encode"):
                 job = Rendering(self.request, plan, source, target, store, self.model.sample_rate, self.meter, art)
                 written = job.write()
@@ -88,7 +88,7 @@ class _Separation:
         outlines = {name: found.to_list() for name, found in written.outlines.items()}
         self.meter.end()
         discarded = [store.discarded] if store.discarded else []
-        warnings = [*source.warnings, *eased, *self.engine.notes(stats), *job.warnings, *discarded]
+        warnings = [*source.warnings, *eased, *halved, *self.engine.notes(stats), *job.warnings, *discarded]
         return SeparationResult(
             source=source.facts(),
             files=files,
@@ -134,6 +134,37 @@ class _Separation:
         store = ChunkStore(self.request.chunks, header, stats.frames, shape, chunk)
         store.open()
         return store
+
+    def _filled(
+        self,
+        store: ChunkStore,
+        source: decode.Source,
+        plan: Plan,
+        lanes: tuple[Lane, ...],
+        stats: TrackStats,
+        *,
+        halve: bool,
+    ) -> tuple[ChunkStore, list[str]]:
+        """``store`` with the whole track in it, and what was changed for that, in words.
+
+        Where memory runs out on a batch (a graphics card's is known only by trying), the track is begun again with half
+        of it: a batch is part of what the numbers depend on, so no track is made of two.
+        """
+        options = {key: value for key, value in self.request.options.items() if key != "residual"}
+        halved: list[str] = []
+        while True:
+            batch = int(self.engine.facts().get("batch", 1))
+            try:
+                self._fill(store, source, plan, lanes, stats)
+                return store, halved
+            except StemdError as error:
+                if error.code != "STEMD-R001" or batch < 2 or not halve:
+                    raise
+            store.close()
+            halved = [f"memory was too small for its batch: it was done with {batch // 2} segments at once"]
+            lanes, discarded = self.engine.lanes({**options, "batch": batch // 2}, plan.needed), store.discarded
+            store = self._store(plan, lanes, stats)
+            store.discarded = discarded
 
     def _fill(
         self, store: ChunkStore, source: decode.Source, plan: Plan, lanes: tuple[Lane, ...], stats: TrackStats
