@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 from stemd.engines.audio.cover import Cover
 from stemd.engines.audio.encode import StemWriter, on_grid
 from stemd.engines.audio.formats import Target
-from stemd.engines.audio.reader import BLOCK
 from stemd.engines.audio.peaks import Outlined, Peaks
+from stemd.engines.audio.reader import BLOCK
 from stemd.engines.audio.stem_mp4 import StemMp4Writer
 from stemd.engines.audio.tags import song_tags, stem_tags
 from stemd.engines.audio.verify import verified

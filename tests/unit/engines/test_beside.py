@@ -10,7 +10,7 @@ import pytest
 from stemd.engines.beside import ahead, behind, side_by_side, threads
 
 
-class Boom(Exception):
+class BoomError(Exception):
     pass
 
 
@@ -33,11 +33,11 @@ def test_ahead_gives_the_same_and_no_more_than_its_depth_early():
 def test_ahead_raises_where_the_block_is_due_and_closes():
     def blocks():
         yield 1
-        raise Boom
+        raise BoomError
 
     coming = ahead(blocks())
     assert next(coming) == 1
-    with pytest.raises(Boom):
+    with pytest.raises(BoomError):
         next(coming)
     endless = iter(int, 1)
     with closing(ahead(endless)) as coming:
@@ -69,13 +69,13 @@ def test_behind_raises_and_leaves_the_rest_out():
 
     def take(number):
         taken.append(number)
-        raise Boom
+        raise BoomError
 
-    with pytest.raises(Boom), behind(take) as keep:
+    with pytest.raises(BoomError), behind(take) as keep:
         for number in range(10):
             keep(number)
     assert len(taken) < 10
-    with pytest.raises(Boom), behind(take) as keep:
+    with pytest.raises(BoomError), behind(take) as keep:
         keep(0)  # the error of the last comes at the end
     with pytest.raises(KeyError), behind(taken.append):
         raise KeyError
