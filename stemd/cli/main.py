@@ -27,6 +27,7 @@ COMMANDS = {
     "list": "stemd.cli.status:list_jobs",
     "watch": "stemd.cli.watch:watch",
     "why": "stemd.cli.why:why",
+    "quota": "stemd.cli.quota:quota",
     "retry": "stemd.cli.steer:retry",
     "cancel": "stemd.cli.steer:cancel",
     "hold": "stemd.cli.steer:hold",

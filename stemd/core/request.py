@@ -77,9 +77,10 @@ class JobFile:
     handoff: Mapping[str, Any] | None = None
 
 
-def resolve(config: Config, inbox: str | None, job: JobFile | None = None) -> Request:
+def resolve(config: Config, inbox: str | None, job: JobFile | None = None, user: str | None = None) -> Request:
     """What is asked of the engine for a file in ``inbox`` (``None``: the default one) with the job file ``job``.
 
+    Of ``user`` the quota counts: its limits, and the best priority that a job may ask for.
     Model, stems and options of a layer count only if they were meant for the engine that is used. Limits and
     retention can only be lowered from layer to layer.
 
@@ -92,6 +93,8 @@ def resolve(config: Config, inbox: str | None, job: JobFile | None = None) -> Re
     engine = job.engine or home
     model, stems = _model(config, inbox, job, engine)
     operator = config.engine(engine).limits
+    quota = config.quota_of(user) if user else None
+    most = (quota.limits, Limits(memory=quota.memory)) if quota else ()
     mode, group = permissions(config, inbox)
     return Request(
         engine=engine,
@@ -99,8 +102,8 @@ def resolve(config: Config, inbox: str | None, job: JobFile | None = None) -> Re
         stems=stems,
         output=_output(config, inbox, job, engine),
         options=_over(box.options if home == engine else {}, job.options or {}),
-        limits=_lowest((operator, box.limits, job.limits or Limits())),
-        priority=_first(job.priority, box.priority, 5),
+        limits=_lowest((operator, box.limits, *most, job.limits or Limits())),
+        priority=_priority(job.priority, _first(box.priority, 5), quota.priority if quota else None),
         tags=dict(job.tags or {}),
         art=job.art,
         retention=_minimum((config.retention.outbox, box.retention, job.retention)),
@@ -154,6 +157,13 @@ def presumed_user(config: Config, inbox: str | None, dropper: str | None = None)
         return user_for(config, inbox, None, dropper)
     except StemdError:
         return config.defaults.user
+
+
+def _priority(asked: int | None, given: int, best: int | None) -> int:
+    """What a job asks for, but no better than ``best``, unless its inbox gives that by itself."""
+    if asked is None or best is None:
+        return given if asked is None else asked
+    return max(asked, min(best, given))
 
 
 def _place(inbox: str | None) -> str:

@@ -1,4 +1,4 @@
-"""From the inboxes into the queue: what is complete is claimed, if there is room for it and not too much before it."""
+"""From the inboxes into the queue: what is complete is claimed, if its user's quota and the disk have room for it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterable
 
 from stemd.core.errors import ErrorClass, StemdError
 from stemd.core.job import new_job_id
+from stemd.core.policy import Admit, Defer, Refuse
 from stemd.core.room import Need
 from stemd.daemon.board import Board
 from stemd.daemon.live import Live
+from stemd.daemon.quotas import Quotas
 from stemd.daemon.room import Room
 from stemd.daemon.scanner import Scanner
 from stemd.daemon.sealing import Sealer
@@ -24,8 +26,8 @@ _AFTER_FAILED_CLAIM = 5.0
 class Admission:
     """Looks through the inboxes when they are due; what it lets in goes to the sealer, then waits in the queue."""
 
-    def __init__(self, board: Board, scanners: Iterable[Scanner], room: Room, sealer: Sealer) -> None:
-        self._board, self._room, self._sealer = board, room, sealer
+    def __init__(self, board: Board, scanners: Iterable[Scanner], room: Room, sealer: Sealer, quotas: Quotas) -> None:
+        self._board, self._room, self._sealer, self._quotas = board, room, sealer, quotas
         self.scanners = list(scanners)
         self._ended = 0
 
@@ -57,7 +59,14 @@ class Admission:
         if intent is Intent.HOLD:
             scanner.keep(found.path, "held back: `stemd release` lets it in")
             return
-        need = self._admit(scanner, found) if intent is None else Need()
+        user = ownership.of_entry(self._board.config, found.door.name, found.path)
+        verdict = self._quotas.at_door(user) if intent is None else Admit()
+        if isinstance(verdict, Defer | Refuse) and scanner.is_news(found.path):
+            self._quotas.rejected(verdict)
+        if isinstance(verdict, Defer):
+            self._keep(scanner, found, verdict.error)
+            return
+        need = self._admit(scanner, found) if intent is None and isinstance(verdict, Admit) else Need()
         if need is None:
             return
         try:
@@ -75,7 +84,10 @@ class Admission:
             self._board.add(live)
             live.write_status()
             live.log("claimed", name=found.path.name, inbox=found.door.name)
-            if intent is Intent.CANCEL:
+            self._quotas.claimed(live.user)
+            if isinstance(verdict, Refuse):
+                self._board.give_up(live, verdict.error)
+            elif intent is Intent.CANCEL:
                 scanner.decide(found.path, None)
                 self._board.give_up(live, StemdError("STEMD-P002"))
             else:
@@ -88,11 +100,14 @@ class Admission:
         except OSError:  # it is going, or being changed: the next look sees what has become of it
             return None
         if isinstance(answer, StemdError):
-            if scanner.is_news(found.path):
-                logs.get().warning("kept_back", path=found.path, code=answer.code, reason=answer.message)
-            scanner.keep(found.path, answer)
+            self._keep(scanner, found, answer)
             return None
         return answer
+
+    def _keep(self, scanner: Scanner, found: Candidate, reason: StemdError) -> None:
+        if scanner.is_news(found.path):
+            logs.get().warning("kept_back", path=found.path, code=reason.code, reason=reason.message)
+        scanner.keep(found.path, reason)
 
     def _backlogged(self) -> StemdError | None:
         waiting, most = len(self._board.jobs), self._board.config.scheduling.backlog

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from stemd.core.config import Config
@@ -24,7 +25,8 @@ class Board:
     """The jobs in memory. ``ended`` counts what ended since the start, by outcome.
 
     ``albums`` are those whose jobs are out but have not all ended, with their spools. ``take_follower`` is called for a
-    job that follows one that has just been published, each ``on_end`` for every job that has ended.
+    job that follows one that has just been published, each ``on_end`` for every job that has ended, ``ran`` for a run
+    that ended (seconds of audio and of CPU), ``delivered`` for a result in the outbox.
     """
 
     def __init__(self, config: Config, metrics: Metrics) -> None:
@@ -34,6 +36,8 @@ class Board:
         self.ended: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
         self.on_end: list[Callable[[Live, Outcome], None]] = []
         self.take_follower: Callable[[Spool, WorkDir, str], None] = lambda spool, work, user: None
+        self.ran: Callable[[Live, float, float], None] = lambda live, audio, cpu: None
+        self.delivered: Callable[[Live, Path], None] = lambda live, folder: None
 
     def add(self, live: Live) -> None:
         self.jobs[live.id] = live
@@ -100,6 +104,7 @@ class Board:
         following: list[WorkDir] = []
         target = deliver.to_outbox(live.spool, live.work, live.job, following.append)
         self.published(live, str(target))
+        self.delivered(live, target)
         for work in following:
             self.take_follower(live.spool, work, live.user)
 

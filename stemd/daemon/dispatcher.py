@@ -13,6 +13,7 @@ from stemd.daemon.assignment import Assignment
 from stemd.daemon.board import Board
 from stemd.daemon.pool import Pool, WorkerState
 from stemd.daemon.prober import Prober
+from stemd.daemon.quotas import Quotas
 from stemd.daemon.room import Room
 from stemd.daemon.runs import Runs
 from stemd.daemon.scanner import Scanner
@@ -36,10 +37,12 @@ class Dispatcher:
         self.board, self.pool, self.runs = board, pool, runs
         self.prober = Prober()
         self.room = Room(board, self.prober)
+        scanners = list(scanners)
+        self.quotas = Quotas(board, [scanner.spool for scanner in scanners])
         self.sealer = Sealer(board, self.prober, wake)
-        self.admission = Admission(board, scanners, self.room, self.sealer)
+        self.admission = Admission(board, scanners, self.room, self.sealer, self.quotas)
         self.takeover = Takeover(board, runs, self.sealer)
-        self.assignment = Assignment(board, pool, runs, self.room)
+        self.assignment = Assignment(board, pool, runs, self.room, self.quotas)
         self.draining = False
         self._engines: set[str] = set()
         self._deferred_due = self._again_due = 0.0
@@ -56,6 +59,7 @@ class Dispatcher:
         """Do everything that is due; returns for how many seconds nothing more will be, unless something happens."""
         now = time.monotonic()
         self.room.count_anew()
+        self.quotas.count_anew(now)
         self.admission.tell_of_room()
         if not self.draining:
             self.admission.take_in(now)
@@ -99,7 +103,7 @@ class Dispatcher:
             self._deferred_due = now + _DEFERRED_INTERVAL
             deferred = self.board.in_state(JobState.DEFERRED)
             for live in random.sample(deferred, min(len(deferred), _DEFERRED_AT_ONCE)):
-                if live.job is not None and self.assignment.missing(live, live.job) is None:
+                if live.job is not None and self.assignment.waits_for(live, live.job) is None:
                     self.board.requeue(live, "what was missing is there")
                     live.log("undeferred")
 
@@ -110,7 +114,8 @@ class Dispatcher:
                 metrics.jobs.labels(state.value).set(len(self.board.in_state(state)))
         kept_for: frozenset[str] = frozenset().union(*(scanner.kept_for for scanner in self.scanners))
         metrics.admission_paused.labels("backlog").set("STEMD-R006" in kept_for)
-        metrics.admission_paused.labels("room").set(bool(kept_for - {"STEMD-R006"}))
+        metrics.admission_paused.labels("quota").set("STEMD-P005" in kept_for)
+        metrics.admission_paused.labels("room").set(bool(kept_for - {"STEMD-R006", "STEMD-P005"}))
         metrics.oldest_file.set(min((each.oldest for each in self.scanners if each.oldest is not None), default=0.0))
         for scanner in self.scanners:
             while scanner.newly_ignored:

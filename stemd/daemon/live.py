@@ -22,7 +22,8 @@ class Live:
     """A job in ``work/``. ``job`` is ``None`` until it is sealed; ``started`` is monotonic seconds.
 
     ``chunks`` is the most checkpoints it ever had, ``ooms`` how often it ran out of memory. ``unended`` is why it
-    should be in orphan/ but could not be put there: the disk refused. ``need`` is what it was promised of the disk.
+    should be in orphan/ but could not be put there: the disk refused. ``need`` is what it was promised of the disk,
+    ``cpu`` the CPU seconds that its runs have told of.
     """
 
     spool: Spool
@@ -42,6 +43,7 @@ class Live:
     chunks: int = 0
     unended: StemdError | None = None
     need: Need = field(default_factory=Need)
+    cpu: float = 0.0
     claimed_at: float = field(default_factory=time.time)
     _status_due: float = 0.0
 
@@ -98,6 +100,7 @@ class Live:
             "title": job.title if job else None,
             "source": encode_name(job.source.name) if job else None,
             "source_sha256": job.source.sha256 if job else None,
+            "cpu_seconds": round(self.cpu, 3),
             "attempts": self.attempts,
             "interruptions": self.interruptions,
             "reason": _reason(self.reason),

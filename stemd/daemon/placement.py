@@ -27,12 +27,6 @@ def waiting(live: Live) -> Waiting:
     )
 
 
-def most_running(config: Config, user: str) -> int | None:
-    """How many jobs of a user may run at a time; ``None``: any number."""
-    known = config.users.get(user)
-    return config.quotas[known.quota].running if known and known.quota else None
-
-
 def setup_for(request: Request, config: Config, ooms: int = 0) -> Setup:
     """The worker a request needs; one that ran out of memory with smaller chunks too gets another device."""
     device = config.engine(request.engine).device if ooms < 2 else "cpu"

@@ -167,6 +167,7 @@ class Runs:
         for stage, took in message["timings"].items():
             metrics.stage_seconds.labels(live.engine, stage).observe(took)
         metrics.realtime.labels(live.engine).set(seconds / max(1e-3, message["resources"]["wall_seconds"]))
+        self._board.ran(live, seconds, message["resources"]["cpu_seconds"])
         live.log("separated", **{key: message[key] for key in ("resources", "timings", "files", "warnings")})
         self.publish(live)
 
@@ -181,6 +182,8 @@ class Runs:
 
     def _failed(self, live: Live | None, message: Mapping[str, Any]) -> None:
         if live is not None:
+            if cpu := message.get("cpu_seconds"):
+                self._board.ran(live, 0.0, cpu)
             self._run_failed(live, StemdError.from_dict(message["error"]), message.get("trace"))
 
     def _run_failed(self, live: Live, error: StemdError, trace: str | None) -> None:

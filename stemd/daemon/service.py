@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import selectors
 import signal
 import time
@@ -39,8 +38,7 @@ from stemd.spool import flushes, lease, probes, recover
 from stemd.spool.layout import Spool
 
 #: Settings that are checked but that this version does not act on.
-_IN_FORCE = r"quotas\..*\.running"
-_NOT_IN_FORCE = ("quotas.", "retention.orphan", "retention.status", "retention.audit", "alerts.")
+_NOT_IN_FORCE = ("retention.orphan", "retention.status", "retention.audit", "alerts.")
 #: With ``--once``, a retry that is due within so many seconds is waited for.
 _SHORT_RETRY = 60.0
 _STATUS_INTERVAL = 5.0
@@ -86,6 +84,7 @@ class Service:
             self._lookout = Lookout(scanners, self._metrics)
             dispatcher = self._build(scanners)
             stack.callback(dispatcher.sealer.close)
+            stack.callback(dispatcher.quotas.close)
             stack.callback(dispatcher.prober.close)  # first: a seal may be waiting for it
             self._open_control(stack)
             stack.push(self._explain)
@@ -382,9 +381,7 @@ def run(loaded: Loaded, reload: Callable[[], Loaded], *, once: bool = False) -> 
     """
     logs.configure(loaded.config.log.format, loaded.config.log.level)
     idle = sorted(
-        key
-        for key, origin in loaded.origins.items()
-        if origin != "default" and key.startswith(_NOT_IN_FORCE) and not re.fullmatch(_IN_FORCE, key)
+        key for key, origin in loaded.origins.items() if origin != "default" and key.startswith(_NOT_IN_FORCE)
     )
     if idle:
         logs.get().warning("settings_not_in_force", keys=idle)

@@ -31,7 +31,7 @@ class Steering:
         self._dispatcher, self._board = dispatcher, dispatcher.board
         self._reload, self._view = reload, view
 
-    def answer(self, message: Mapping[str, Any], person: Person) -> Mapping[str, Any]:
+    def answer(self, message: Mapping[str, Any], person: Person) -> Mapping[str, Any]:  # noqa: PLR0911  one line per word
         match message:
             case {"op": "cancel" | "hold" | "release" as op, "path": str(path)}:
                 return {"state": self._decide(op, Path(path), person)}
@@ -42,6 +42,8 @@ class Steering:
                 return {"state": self._retry(JobId(job), person)}
             case {"op": "why", "path": str(path)}:
                 return {"reason": self._why(Path(path), person)}
+            case {"op": "quota"}:
+                return {"users": self._quota(message.get("user"), person)}
             case {"op": "drain" | "resume" | "reload" as op}:
                 person.require(Action.OPERATE)
                 self._operate(op)
@@ -122,6 +124,14 @@ class Steering:
         scanner = self._scanner_of(path)
         person.require(Action.SEE, self._owner_of(scanner, path))
         return scanner.why(path)
+
+    def _quota(self, user: object, person: Person) -> list[Mapping[str, Any]]:
+        """Usage against quota: of one user, or of all whose jobs one may see."""
+        quotas = self._dispatcher.quotas
+        if isinstance(user, str):
+            person.require(Action.SEE, user)
+        asked = {user} if user is not None else quotas.users
+        return [quotas.of(each) for each in sorted(quotas.users & asked) if person.may(Action.SEE, each)]
 
     def _owner_of(self, scanner: Scanner, path: Path) -> str | None:
         door, entry = scanner.locate(path)

@@ -11,6 +11,7 @@ import time
 from prometheus_client.exposition import generate_latest
 
 from stemd import __version__
+from stemd.core import policy
 from stemd.core.errors import ErrorClass
 from stemd.core.job import JobState, Outcome
 from stemd.core.limits import Action, Limit
@@ -66,7 +67,12 @@ class Metrics(Families):
         "claims_total", "Claims of complete entries.", {"result": ("claimed", "lost", "refused", "duplicate")}
     )
     admission_paused = gauge(
-        "admission_paused", "1 while complete entries stay in an inbox.", {"reason": ("room", "backlog")}
+        "admission_paused", "1 while complete entries stay in an inbox.", {"reason": ("room", "backlog", "quota")}
+    )
+    quota_rejections = counter(
+        "quota_rejections_total",
+        "Jobs and entries that a user's quota newly stopped, deferred or refused.",
+        {"quota": tuple(policy.REMEDIES)},
     )
 
     # ---- jobs

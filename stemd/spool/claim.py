@@ -18,7 +18,7 @@ from typing import Any
 from stemd.core.config import Config, JobFile, parse_job
 from stemd.core.errors import StemdError
 from stemd.core.job import Job, JobId, JobState, Length, Source, decode_name, encode_name
-from stemd.core.policy import admit
+from stemd.core.policy import permit
 from stemd.core.request import resolve, takes_several, user_for
 from stemd.core.stem_roles import by_role
 from stemd.spool import durable, ignore, lease, ownership, sidecar, sources
@@ -151,8 +151,8 @@ def seal(
     description = _description(root, name, staged)
     dropper = origin.get("dropper") or ownership.dropper(config, entry)
     user = origin.get("user_id") or user_for(config, origin["inbox"], description, dropper)
-    request = resolve(config, origin["inbox"], description)
-    admit(config, user, request)
+    request = resolve(config, origin["inbox"], description, user)
+    permit(config, user, request)
     if request.art is not None:
         sources.regular_beneath(root, request.art)
     if takes_several(request.engine):

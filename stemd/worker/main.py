@@ -23,7 +23,7 @@ from stemd.core.job import Job
 from stemd.engines.base import CancelledError, Engine, Mixer, ModelInfo, Progress, Tunable, create
 from stemd.spool import joblock
 from stemd.spool.layout import WorkDir
-from stemd.worker import wire
+from stemd.worker import usage, wire
 from stemd.worker.load import load
 from stemd.worker.run import Run, run_job
 from stemd.worker.setup import Setup
@@ -119,6 +119,7 @@ def _serve(link: Link, engine: Engine | Mixer, model: ModelInfo, message: Mappin
     """One job; whatever happens is reported, and only a broken wire ends the process."""
     job = Job.from_dict(message["job"])
     work = WorkDir(Path(message["work"]))
+    cpu = usage.cpu_seconds()
     try:
         with joblock.hold(work):
             run = Run(message["attempt"], message["ease"])
@@ -131,6 +132,7 @@ def _serve(link: Link, engine: Engine | Mixer, model: ModelInfo, message: Mappin
             job_uuid=job.job_uuid,
             error=_as_stemd_error(error).to_dict(),
             trace=_trace(error),
+            cpu_seconds=round(usage.cpu_seconds() - cpu, 3),
         )
     else:
         link.send("staged", job_uuid=job.job_uuid, **report)

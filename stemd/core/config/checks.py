@@ -37,6 +37,9 @@ def _references(config: Config) -> Iterator[Finding]:
         if user.quota is not None and user.quota not in config.quotas:
             hint = did_you_mean(user.quota, config.quotas)
             yield ("users", name, "quota"), f"there is no quota {user.quota!r} in quotas{hint}"
+    if config.defaults.quota is not None and config.defaults.quota not in config.quotas:
+        hint = did_you_mean(config.defaults.quota, config.quotas)
+        yield ("defaults", "quota"), f"there is no quota {config.defaults.quota!r} in quotas{hint}"
     yield from _twice(config, "uid")
     yield from _twice(config, "token_sha256")
 

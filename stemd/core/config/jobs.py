@@ -108,7 +108,10 @@ class Defaults(Section):
     settle_unprobed: Duration = Field(
         default=30.0, description="… or for this long where open writers cannot be detected."
     )
-    user: Name = Field(default="everyone", description="Owner of jobs whose inbox has no user of its own.")
+    user: Name = Field(
+        default="everyone", description="Owner of jobs that neither their inbox nor their file's owner tells."
+    )
+    quota: Name | None = Field(default=None, description="Quota of users who have none of their own; null: no limit.")
     watch: Watch = Field(default="auto", description="auto: events where they work, else polling; or events, or poll.")
 
     @model_validator(mode="before")

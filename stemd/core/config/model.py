@@ -116,6 +116,12 @@ class Config(Section):
         named = self.engine(engine).environment
         return self.paths.engines / engine if named == "auto" else Path(named)
 
+    def quota_of(self, user: str) -> Quota | None:
+        """The quota in force for a user; of one that is not named here, that of the defaults."""
+        known = self.users.get(user)
+        name = (known.quota if known else None) or self.defaults.quota
+        return self.quotas[name] if name else None
+
     def inbox(self, name: str | None) -> Inbox:
         """The settings of ``inbox/NAME``; of the default inbox and of users' folders, all defaults."""
         return (self.inboxes.get(name) if name else None) or Inbox()

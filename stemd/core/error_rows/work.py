@@ -198,6 +198,18 @@ ROWS = (
         "The user may not use this engine or model.",
         "Ask for one of those the message names, or let the operator extend `users.NAME.engines` or `models`.",
     ),
+    ErrorSpec(
+        "STEMD-P005", _C.QUOTA, _S.INTAKE, _E.TRY_LATER,
+        "The user's quota is used up.",
+        "Wait, or make room: the message names the quota; `stemd quota` shows what is used of it.",
+        "With `over: defer` it stays where it is, in the inbox or in the queue, and goes on by itself; with `over: refuse` "
+        "it goes to orphan/, and `stemd retry JOB` tries it again.",
+    ),
+    ErrorSpec(
+        "STEMD-P006", _C.QUOTA, _S.INTAKE, _E.REFUSED,
+        "This one job is larger than the user's whole quota.",
+        "Split the recording, or let the operator raise the quota; then `stemd retry JOB`.",
+    ),
     # X: our bug
     ErrorSpec(
         "STEMD-X001", _C.INTERNAL, _S.SEPARATE, _E.SOFTWARE,

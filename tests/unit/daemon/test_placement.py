@@ -33,11 +33,6 @@ def test_a_queued_job_as_the_scheduler_sees_it(spool):
     assert placement.waiting(short).cost == 200.0
 
 
-def test_how_many_of_a_user_s_jobs_may_run(tmp_path):
-    settings = config(tmp_path, users__ana__quota="small", users__ben__role="user", quotas__small__running=2)
-    assert [placement.most_running(settings, user) for user in ("ana", "ben", "cem")] == [2, None, None]
-
-
 def test_a_setup_is_the_engine_with_model_store_and_device(tmp_path):
     settings = config(tmp_path, engines__demucs__device="cpu")
     request = Request("demucs", "nano", 4)

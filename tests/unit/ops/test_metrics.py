@@ -99,6 +99,7 @@ def test_labels_are_closed_sets_and_never_names_of_people_or_files(used):
         "found",
         "invariant",
         "limit",
+        "quota",
         "action",
         "role",
         "stage",
