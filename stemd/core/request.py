@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -115,6 +116,14 @@ def resolve(config: Config, inbox: str | None, job: JobFile | None = None, user:
         checkpoint=config.chunking.checkpoint,
         next=None if takes_several(engine) else _first(box.next, config.defaults.next),
     )
+
+
+def default_model(config: Config, engine: str) -> str | None:
+    """The model that jobs of this engine use when they name none: of the default inbox, else of the engine's first."""
+    for inbox in (None, *(name for name, box in config.inboxes.items() if box.engine == engine)):
+        with suppress(StemdError):
+            return _model(config, inbox, JobFile(), engine).model
+    return None
 
 
 def permissions(config: Config, inbox: str | None) -> tuple[int, str | None]:

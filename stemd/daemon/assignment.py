@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from enum import Enum, auto
 
 from stemd.core.config import Config
 from stemd.core.errors import StemdError
@@ -12,21 +13,32 @@ from stemd.core.policy import Defer, Refuse
 from stemd.daemon import placement
 from stemd.daemon.board import Board
 from stemd.daemon.live import Live
-from stemd.daemon.pool import Pool, WorkerState
+from stemd.daemon.pool import Pool, Worker, WorkerState
 from stemd.daemon.quotas import Quotas
 from stemd.daemon.room import Room
 from stemd.daemon.runs import Runs
+from stemd.daemon.scaling import Scaling
+from stemd.ops import logs
 from stemd.worker.setup import Setup
 
 #: What a job waits for until it is there.
 _AWAITED = frozenset({"STEMD-M001", "STEMD-E009", "STEMD-R004", "STEMD-P005"})
 
 
+class _Placed(Enum):
+    """What became of a job whose turn it is: ``RESERVES``: it waits for cores, and nothing behind it may take them."""
+
+    DEALT_WITH = auto()
+    FULL = auto()
+    RESERVES = auto()
+
+
 class Assignment:
     """Hands out the queue, and ends the workers that nobody needs."""
 
-    def __init__(self, board: Board, pool: Pool, runs: Runs, room: Room, quotas: Quotas) -> None:
-        self._board, self._pool, self._runs, self._room, self._quotas = board, pool, runs, room, quotas
+    def __init__(self, board: Board, pool: Pool, runs: Runs, room: Room, quotas: Quotas, scaling: Scaling) -> None:
+        self._board, self._pool, self._runs = board, pool, runs
+        self._room, self._quotas, self._scaling = room, quotas, scaling
         self._shares = Shares()
 
     @property
@@ -44,36 +56,62 @@ class Assignment:
             setup = placement.setup_for(live.job.request, self._config, live.ooms)
             if (others := self._quotas.turn(live)) is not None:
                 live.tell(others)
-            elif setup not in full and not self._place(live, setup):
-                full.add(setup)
-            elif live.state is JobState.RUNNING:
+            elif setup not in full:
+                placed = self._place(live, setup)
+                if placed is _Placed.RESERVES:
+                    break
+                if placed is _Placed.FULL:
+                    full.add(setup)
+            if live.state is JobState.RUNNING:
                 self._shares.started(live.user, each.cost)
 
-    def _place(self, live: Live, setup: Setup) -> bool:
-        """Start, defer or refuse one job; ``False`` when there is no worker for its kind now."""
+    def _place(self, live: Live, setup: Setup) -> _Placed:
+        """Start, defer or refuse one job, or say what it must wait for."""
         assert live.job is not None
         verdict = self._quotas.to_start(live)
         if isinstance(verdict, Defer | Refuse):
             self._quotas.rejected(verdict)
         if isinstance(verdict, Refuse):
             self._board.give_up(live, verdict.error)
-            return True
+            return _Placed.DEALT_WITH
         missing = verdict.error if isinstance(verdict, Defer) else self.missing(live, live.job)
         if missing is not None:
             if missing.code in _AWAITED:
                 self._board.defer(live, missing)
             else:
                 self._board.give_up(live, missing)
-            return True
+            return _Placed.DEALT_WITH
+        if self._pool.coming(setup):
+            return _Placed.FULL
         worker = self._pool.idle(setup)
-        if worker is not None or placement.room(self._pool, setup.engine, self._config):
-            self._runs.start(live, live.job, worker)
-            self._room.started(live)
-            self._quotas.started(live)
+        asked, free = self._scaling.asked_cores(live, worker), self._scaling.free_cores
+        if asked is not None and asked > free:
+            live.tell(f"waits for {asked} cores: {max(0, free)} are free")
+            return _Placed.RESERVES
+        if free < 1 or (worker is None and not self._may_start(live, setup)):
+            return _Placed.FULL
+        self._runs.start(live, live.job, worker, asked or min(free, self._scaling.share(live)))
+        self._room.started(live)
+        self._quotas.started(live)
+        return _Placed.DEALT_WITH
+
+    def _may_start(self, live: Live, setup: Setup) -> bool:
+        """Whether one more process can be started for a job; if not, an idle one that is in its way is ended."""
+        mine = [worker for worker in self._pool.workers if worker.setup.engine == setup.engine]
+        if not self._scaling.may_add(setup.engine):
+            self._replace(mine)
+            return False
+        if (lack := self._scaling.lacks_memory(setup)) is None:
             return True
-        if (other := placement.replaceable(self._pool, setup.engine)) is not None:
-            self._pool.stop(other)
+        if not self._replace(self._pool.workers):
+            live.tell(lack)
         return False
+
+    def _replace(self, workers: list[Worker]) -> bool:
+        """End one of these workers that has nothing to do; ``False`` where none has."""
+        if (other := placement.replaceable(workers)) is not None:
+            self._pool.stop(other)
+        return other is not None
 
     def waits_for(self, live: Live, job: Job) -> StemdError | None:
         """What a deferred job still waits for."""
@@ -97,9 +135,17 @@ class Assignment:
         return known
 
     def trim(self, now: float) -> None:
-        """End workers that idled too long or have done their share."""
+        """End workers that have done their share, idled too long, or hold memory that others need now."""
         for worker in [worker for worker in self._pool.workers if worker.state is WorkerState.IDLE]:
-            settings = self._config.engine(worker.setup.engine).workers
-            spare = len(self._pool.of_engine(worker.setup.engine)) > settings.min
-            if worker.jobs_done >= settings.jobs or (spare and now - worker.since > settings.idle):
+            if worker.jobs_done >= self._config.engine(worker.setup.engine).workers.jobs:
                 self._pool.stop(worker)
+        while (spare := self._scaling.spare(now)) is not None:
+            self._pool.stop(spare)
+
+    def keep_loaded(self, now: float) -> None:
+        """Start what shall be there though nothing asks for it (``workers.min``)."""
+        if (setup := self._scaling.to_keep(now)) is not None:
+            try:
+                self._pool.start(setup, self._scaling.free_cores)
+            except OSError as error:
+                logs.get().warning("worker_not_started", engine=setup.engine, reason=error.strerror)

@@ -16,6 +16,7 @@ from stemd.daemon.prober import Prober
 from stemd.daemon.quotas import Quotas
 from stemd.daemon.room import Room
 from stemd.daemon.runs import Runs
+from stemd.daemon.scaling import Scaling
 from stemd.daemon.scanner import Scanner
 from stemd.daemon.sealing import Sealer
 from stemd.daemon.takeover import Takeover
@@ -42,7 +43,8 @@ class Dispatcher:
         self.sealer = Sealer(board, self.prober, wake)
         self.admission = Admission(board, scanners, self.room, self.sealer, self.quotas)
         self.takeover = Takeover(board, runs, self.sealer)
-        self.assignment = Assignment(board, pool, runs, self.room, self.quotas)
+        self.scaling = Scaling(board, pool, runs.forecast)
+        self.assignment = Assignment(board, pool, runs, self.room, self.quotas, self.scaling)
         self.draining = False
         self._engines: set[str] = set()
         self._deferred_due = self._again_due = 0.0
@@ -65,8 +67,10 @@ class Dispatcher:
             self.admission.take_in(now)
         self.sealer.tick(now)
         self._end_waits(now)
+        self.scaling.look(now)
         if not self.draining:
             self.assignment.assign()
+            self.assignment.keep_loaded(now)
         self.runs.enforce_limits(now)
         self.runs.reconcile()
         self.assignment.trim(now)

@@ -55,12 +55,15 @@ class Worker:
     """One process. ``job_id`` is set while it is ``BUSY``; times are of the monotonic clock, seconds.
 
     ``limits`` are those in force for it now, ``usage`` is what the governor saw last.
+    ``threads`` are those of its job, or of its last one. ``threaded``: each job may have another number.
     """
 
     setup: Setup
     process: subprocess.Popen[bytes]
     state: WorkerState = WorkerState.STARTING
     job_id: str | None = None
+    threads: int = 1
+    threaded: bool = True
     since: float = field(default_factory=time.monotonic)
     facts: Mapping[str, Any] = field(default_factory=dict)
     killed_for: str | None = None
@@ -97,8 +100,12 @@ class Pool:
         """The engine's workers that are not on their way out."""
         return [w for w in self.workers if w.setup.engine == engine and w.state is not WorkerState.STOPPING]
 
-    def start(self, setup: Setup, threads: int, job_id: str) -> Worker:
-        """Start a process that loads ``setup`` for ``job_id``, then reports ready, or unready with an error."""
+    def coming(self, setup: Setup) -> bool:
+        """Whether a worker for whatever comes first is loading this model."""
+        return any(w.state is WorkerState.STARTING and w.job_id is None and w.setup == setup for w in self.workers)
+
+    def start(self, setup: Setup, threads: int, job_id: str | None = None) -> Worker:
+        """Start a process that loads ``setup``, for a job or for what comes first; it reports ready or unready."""
         process = subprocess.Popen(
             [sys.executable, "-I", "-m", "stemd.worker", setup.to_json()],
             stdin=subprocess.PIPE,
@@ -107,7 +114,7 @@ class Pool:
             env=scrubbed(os.environ, threads),
             start_new_session=True,
         )
-        worker = Worker(setup, process, job_id=job_id)
+        worker = Worker(setup, process, job_id=job_id, threads=threads)
         assert process.stdout is not None
         assert process.stderr is not None
         for stream, handle in ((process.stdout, self._on_message), (process.stderr, self._on_stderr)):
@@ -117,9 +124,10 @@ class Pool:
         return worker
 
     def run(self, worker: Worker, job: Mapping[str, Any], work: str, attempt: int, ease: int = 0) -> None:
-        """Give an idle worker a job; the caller has recorded the start durably."""
+        """Give an idle worker a job, for ``worker.threads`` threads; the caller has recorded the start durably."""
         worker.enter(WorkerState.BUSY, str(job["job_uuid"]))
-        self._send(worker, {"op": "run", "job": job, "work": work, "attempt": attempt, "ease": ease})
+        message = {"op": "run", "job": job, "work": work, "attempt": attempt, "ease": ease, "threads": worker.threads}
+        self._send(worker, message)
 
     def cancel(self, worker: Worker) -> None:
         """Ask a busy worker to stop between two segments."""

@@ -11,6 +11,7 @@ from stemd.core.job import Job, JobState
 from stemd.daemon import placement, retry
 from stemd.daemon.board import Board
 from stemd.daemon.fetching import Fetching
+from stemd.daemon.forecast import Forecast
 from stemd.daemon.live import Live
 from stemd.daemon.pool import Pool, Worker, WorkerState
 from stemd.ops import logs
@@ -31,9 +32,10 @@ class Runs:
         self._board = board
         self.fetching = Fetching()
         self.loads: dict[str, Mapping[str, Any]] = {}
+        self.forecast = Forecast()
         self.pool: Pool
 
-    def start(self, live: Live, job: Job, worker: Worker | None) -> None:
+    def start(self, live: Live, job: Job, worker: Worker | None, threads: int) -> None:
         """Start a run, on a warm worker or a new one; the start is on the disk before the engine hears of it."""
         attempts.record_start(live.work.attempts, job.request.engine)
         self._board.metrics.wait.observe(max(0.0, time.time() - live.claimed_at))
@@ -43,14 +45,14 @@ class Runs:
         if live.chunks:
             self._board.metrics.chunk_resumes.labels(live.engine).inc()
         live.enter(JobState.RUNNING, "starting" if worker else "loading the model")
-        live.log("started", attempt=live.attempts + 1, warm=worker is not None)
+        live.log("started", attempt=live.attempts + 1, warm=worker is not None, threads=threads)
         if worker is not None:
+            worker.threads = threads
             self._give(worker, live, job)
         else:
-            config = self._board.config
-            setup = placement.setup_for(job.request, config, live.ooms)
+            setup = placement.setup_for(job.request, self._board.config, live.ooms)
             try:
-                self.pool.start(setup, placement.threads(config, job.request.engine), live.id)
+                self.pool.start(setup, threads, live.id)
             except OSError as error:
                 self._run_failed(live, StemdError("STEMD-E005", f"no worker can be started: {error.strerror}"), None)
 
@@ -94,12 +96,16 @@ class Runs:
             case "unready":
                 worker.enter(WorkerState.STOPPING)
                 self._came_up(worker, loads=False, error=message["error"])
+                if live is None:
+                    code, reason = message["error"]["code"], message["error"]["message"]
+                    logs.get().warning("worker_unready", pid=worker.pid, code=code, reason=reason)
                 self._failed(live, message)
             case "progress":
                 if live is not None:
                     self._progressed(live, message)
             case "staged":
                 self.pool.done(worker)
+                self.forecast.learn(worker.setup, message)
                 if live is not None:
                     self._staged(live, message)
             case "failed":
@@ -144,8 +150,9 @@ class Runs:
         self.loads[worker.setup.engine] = {"model": worker.setup.model, "at": sidecar.iso(time.time()), **how}
 
     def _ready(self, worker: Worker, message: Mapping[str, Any], live: Live | None) -> None:
-        worker.facts = message["facts"]
         self._came_up(worker, loads=True, facts=message["facts"])
+        worker.facts, worker.threaded = message["facts"], message["threaded"]
+        self.forecast.learn(worker.setup, message)
         self.fetching.came(worker.setup.model)
         facts = {key: message[key] for key in ("engine", "model", "seconds")}
         logs.get().info("worker_ready", pid=worker.pid, **facts)

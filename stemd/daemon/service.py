@@ -112,6 +112,7 @@ class Service:
         runs = Runs(board)
         runs.pool = Pool(self._selector, runs)
         self._dispatcher = Dispatcher(board, scanners, runs.pool, runs, self.wake)
+        self._dispatcher.scaling.keeps = not self._once
         return self._dispatcher
 
     def _watch(self, spool: Spool, stack: ExitStack) -> Scanner:
@@ -339,15 +340,18 @@ class Service:
             jobs={state.value: len(dispatcher.board.in_state(state)) for state in states},
             workers=tuple(
                 {
+                    **worker.facts,
                     "pid": worker.pid,
                     "engine": worker.setup.engine,
                     "model": worker.setup.model,
                     "state": worker.state.value,
                     "job_uuid": worker.job_id,
-                    **worker.facts,
+                    "threads": worker.threads,
+                    "memory_predicted": dispatcher.scaling.predicted(worker),
                 }
                 for worker in dispatcher.pool.workers
             ),
+            scaling=dispatcher.scaling.view(),
             inboxes=tuple(
                 {
                     "inbox": str(scanner.spool.inbox),

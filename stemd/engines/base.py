@@ -332,6 +332,15 @@ class Mixer(Protocol):
         ...
 
 
+@runtime_checkable
+class Threaded(Protocol):
+    """An engine whose number of threads can be changed between two jobs; others keep the one they were started with."""
+
+    def use_threads(self, count: int) -> None:
+        """Compute with ``count`` threads from now on; called before each job. ``facts`` gives the number in force."""
+        ...
+
+
 def names() -> tuple[str, ...]:
     """The installed engines' names, sorted; what is installed shows within seconds."""
     return _names(int(time.monotonic() / _FRESH))

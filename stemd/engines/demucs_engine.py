@@ -91,6 +91,9 @@ class DemucsEngine:
         self._way, self._error_db = Way.of(found["way"]), found["error_db"]
         return found
 
+    def use_threads(self, count: int) -> None:
+        torch.set_num_threads(count)
+
     def ease(self, options: Mapping[str, Any], level: int) -> Mapping[str, Any]:
         """One segment at a time, each half as long as before; HTDemucs always computes its whole length."""
         eased = {**options, "batch": 1}

@@ -6,6 +6,7 @@ it costs is what stemd itself costs.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,7 @@ class StubEngine:
     name = "stub"
 
     def __init__(self) -> None:
-        self._pace = 0.0
+        self._pace, self._threads = 0.0, int(os.environ.get("OMP_NUM_THREADS", "1"))
 
     @property
     def version(self) -> str:
@@ -48,6 +49,10 @@ class StubEngine:
         if device not in {"auto", "cpu"}:
             raise StemdError("STEMD-E004", f"device {device!r} is not for stub; it runs on the CPU (auto, cpu)")
         return ModelInfo(model, _STEMS, _RATE, 2, "0" * 64)
+
+    def use_threads(self, count: int) -> None:
+        """It computes nothing; the number is noted as every engine's is."""
+        self._threads = count
 
     def ease(self, options: Mapping[str, Any], level: int) -> Mapping[str, Any]:
         return options
@@ -84,7 +89,7 @@ class StubEngine:
         return ()
 
     def facts(self) -> Mapping[str, Any]:
-        return {"device": "cpu", "precision": "float32", "pace": self._pace}
+        return {"device": "cpu", "precision": "float32", "threads": self._threads, "pace": self._pace}
 
     def close(self) -> None:
         """Nothing was taken."""

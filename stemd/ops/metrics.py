@@ -12,6 +12,7 @@ from prometheus_client.exposition import generate_latest
 
 from stemd import __version__
 from stemd.core import policy
+from stemd.core.autoscale import Direction, Reason
 from stemd.core.errors import ErrorClass
 from stemd.core.job import JobState, Outcome
 from stemd.core.limits import Action, Limit
@@ -104,6 +105,12 @@ class Metrics(Families):
 
     # ---- workers
     workers = gauge("workers", "Worker processes.", {"engine": ENGINES, "state": _WORKER_STATES})
+    workers_desired = gauge("workers_desired", "Worker processes there should be.", {"engine": ENGINES})
+    autoscale_decisions = counter(
+        "autoscale_decisions_total",
+        "Changes of the number of workers there should be.",
+        {"engine": ENGINES, "direction": tuple(Direction), "reason": tuple(Reason)},
+    )
     worker_exits = counter("worker_exits_total", "Ends of worker processes.", {"reason": ("stopped", "died", "killed")})
 
     # ---- limits

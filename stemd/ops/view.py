@@ -22,6 +22,7 @@ class DaemonView:
     workers: tuple[Mapping[str, Any], ...] = ()
     inboxes: tuple[Mapping[str, Any], ...] = ()
     engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    scaling: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -30,6 +31,7 @@ class DaemonView:
             "draining": self.draining,
             "jobs": dict(self.jobs),
             "workers": [dict(worker) for worker in self.workers],
+            "scaling": dict(self.scaling),
             "inboxes": [dict(inbox) for inbox in self.inboxes],
             "engines": {name: dict(engine) for name, engine in self.engines.items()},
         }

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 from stemd.core.errors import StemdError
 from stemd.core.job import Job
-from stemd.engines.base import CancelledError, Engine, Mixer, ModelInfo, Progress, Tunable, create
+from stemd.engines.base import CancelledError, Engine, Mixer, ModelInfo, Progress, Threaded, TrackStats, Tunable, create
 from stemd.spool import joblock
 from stemd.spool.layout import WorkDir
 from stemd.worker import usage, wire
@@ -30,6 +30,8 @@ from stemd.worker.setup import Setup
 
 _PR_SET_PDEATHSIG = 1
 _PROGRESS_INTERVAL = 0.5
+#: The length of a usual song (seconds).
+_USUAL = 300.0
 
 
 class Link:
@@ -101,7 +103,15 @@ def main() -> None:
         link.send("unready", error=_as_stemd_error(error).to_dict(), trace=_trace(error))
         return
     facts = {"version": engine.version, **engine.facts(), **tuned}
-    link.send("ready", engine=setup.engine, model=model.name, facts=facts, seconds=round(time.monotonic() - started, 3))
+    link.send(
+        "ready",
+        engine=setup.engine,
+        model=model.name,
+        facts=facts,
+        seconds=round(time.monotonic() - started, 3),
+        memory=_estimate(engine, model),
+        threaded=isinstance(engine, Threaded),
+    )
     while (message := link.jobs.get()) is not None:
         _serve(link, engine, model, message)
     engine.close()
@@ -120,6 +130,9 @@ def _serve(link: Link, engine: Engine | Mixer, model: ModelInfo, message: Mappin
     job = Job.from_dict(message["job"])
     work = WorkDir(Path(message["work"]))
     cpu = usage.cpu_seconds()
+    if isinstance(engine, Threaded):
+        os.environ["OMP_NUM_THREADS"] = str(message["threads"])  # what works beside the engine goes by it
+        engine.use_threads(message["threads"])
     try:
         with joblock.hold(work):
             run = Run(message["attempt"], message["ease"])
@@ -136,6 +149,17 @@ def _serve(link: Link, engine: Engine | Mixer, model: ModelInfo, message: Mappin
         )
     else:
         link.send("staged", job_uuid=job.job_uuid, **report)
+
+
+def _estimate(engine: Engine | Mixer, model: ModelInfo) -> int | None:
+    """What the engine says it needs for a usual song with its own options (bytes); ``None`` where it cannot say."""
+    if isinstance(engine, Mixer):
+        return None
+    try:
+        engine.lanes({}, model.stems)
+        return int(engine.memory(TrackStats(round(_USUAL * model.sample_rate), 0.0, 0.1, 1.0)))
+    except Exception:  # of a plug-in; its jobs will tell what is wrong with it
+        return None
 
 
 def _as_stemd_error(error: Exception) -> StemdError:

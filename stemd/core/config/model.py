@@ -28,6 +28,7 @@ from stemd.core.config.service import (
     Paths,
     Retention,
     Retry,
+    Scaling,
     Scheduling,
     SelfAudit,
     Shutdown,
@@ -73,6 +74,7 @@ class Config(Section):
     )
     scheduling: Scheduling = Field(default_factory=Scheduling, description="Whose job is next.")
     governor: Governor = Field(default_factory=Governor, description="How the limits of jobs are enforced.")
+    scaling: Scaling = Field(default_factory=Scaling, description="How many workers there may be, of all engines.")
     self_audit: SelfAudit = Field(
         default_factory=SelfAudit, description="The daemon's slow look at its own promises (`stemd audit spool`)."
     )

@@ -15,6 +15,7 @@ from stemd.core.config.fields import (
     Listen,
     Section,
     Sha256s,
+    Share,
     Size,
     StatePath,
     Text,
@@ -126,6 +127,24 @@ class Governor(Section):
         default="auto",
         description="auto: control groups, where systemd gave the service a part of them (Delegate=); never: by "
         "sampling only; or the path of a group made for stemd, such as /stemd, below each hierarchy.",
+    )
+
+
+class Scaling(Section):
+    """How much of the machine the workers may have, all together."""
+
+    reserve: Size | None = Field(
+        default=None,
+        description="Memory that no worker is given; null: a tenth of the machine's, 512 MiB at least.",
+        examples=["2GiB"],
+    )
+    cpu_pressure: Share | None = Field(
+        default=0.9,
+        description="No further worker while something waited for a core for this share of the last ten seconds …",
+    )
+    memory_pressure: Share | None = Field(
+        default=0.1,
+        description="… or for memory. null: never mind; neither counts where the kernel has no PSI.",
     )
 
 

@@ -14,6 +14,7 @@ from stemd.core.config import load
 from stemd.core.errors import StemdError
 from stemd.daemon import control
 from stemd.daemon.control import ControlServer
+from stemd.ops import asking
 from tests.support.system import NOBODY, in_child, needs_root
 
 
@@ -53,7 +54,7 @@ class Server:
 
     def send(self, data):
         """Raw bytes in, what comes back out."""
-        with socket.socket(socket.AF_UNIX) as connection, control._short(self.path) as path:
+        with socket.socket(socket.AF_UNIX) as connection, asking.short(self.path) as path:
             connection.settimeout(10)
             connection.connect(path)
             connection.sendall(data)
@@ -113,7 +114,7 @@ def test_garbage_is_answered_and_ends_nothing(server, config, data):
 
 def test_who_hangs_up_ends_nothing(server, config):
     for _ in range(5):
-        with socket.socket(socket.AF_UNIX) as connection, control._short(server.path) as path:
+        with socket.socket(socket.AF_UNIX) as connection, asking.short(server.path) as path:
             connection.connect(path)
     assert control.request(config, {"op": "state"})["state"] == "ok"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import selectors
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -25,7 +26,7 @@ class Listener(Pool):
         super().__init__(selectors.DefaultSelector(), None)
         self.record, self.starts = record, []
 
-    def start(self, setup, threads, job_id):
+    def start(self, setup, threads, job_id=None):
         self.starts.append(attempts.read(self.record).starts)
 
     def run(self, worker, job, work, attempt, ease=0):
@@ -41,7 +42,7 @@ def test_a_start_is_written_down_first(tmp_path: Path, warm: bool):
     live = Live(spool, work, "everyone", job)
     runs = Runs(Board(config, Metrics(("demucs",))))
     runs.pool = Listener(work.attempts)
-    runs.start(live, job, object() if warm else None)
+    runs.start(live, job, Mock() if warm else None, 1)
     assert runs.pool.starts == [1]
 
 
@@ -54,7 +55,7 @@ def test_checkpoints_are_counted_once(tmp_path: Path):
     runs.pool = Listener(work.attempts)
     work.chunks.mkdir()
     (work.chunks / "0.f32").write_bytes(b"")
-    runs.start(live, job, object())
+    runs.start(live, job, Mock(), 1)
     for chunks in (1, 2, 2, 4):
         runs._progressed(live, {"stage": "separate", "fraction": 0.5, "chunks": chunks})
     text = runs._board.metrics.render().decode()

@@ -33,6 +33,8 @@ def used():
     metrics.audio.labels("demucs").inc(180.5)
     metrics.realtime.labels("demucs").set(9.5)
     metrics.workers.labels("demucs", "idle").set(1)
+    metrics.workers_desired.labels("demucs").set(1)
+    metrics.autoscale_decisions.labels("demucs", "up", "queue").inc()
     metrics.recovered.labels("S4").inc()
     metrics.audited.set_to_current_time()
     return metrics
@@ -96,6 +98,7 @@ def test_labels_are_closed_sets_and_never_names_of_people_or_files(used):
         "outcome",
         "class",
         "reason",
+        "direction",
         "found",
         "invariant",
         "limit",
