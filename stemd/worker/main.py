@@ -7,6 +7,7 @@ it leaves there is resumed or thrown away by whoever comes next. It never outliv
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import queue
 import signal
@@ -30,6 +31,8 @@ from stemd.worker.setup import Setup
 
 _PR_SET_PDEATHSIG = 1
 _PROGRESS_INTERVAL = 0.5
+#: What Python says when the system refuses a thread, and what a thread's stack takes (bytes).
+_THREAD, _STACK = "can't start new thread", 8 << 20
 #: The length of a usual song (seconds).
 _USUAL = 300.0
 
@@ -165,9 +168,18 @@ def _estimate(engine: Engine | Mixer, model: ModelInfo) -> int | None:
 def _as_stemd_error(error: Exception) -> StemdError:
     if isinstance(error, StemdError):
         return error
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (_THREAD in str(error) and _memory_is_out()):
         return StemdError("STEMD-R001", "the worker ran out of memory")
     return StemdError("STEMD-X001", f"{type(error).__name__}: {error}")
+
+
+def _memory_is_out() -> bool:
+    """Whether there is no room for a thread's stack: else it was their number that stood in the way."""
+    try:
+        mmap.mmap(-1, _STACK).close()
+    except OSError:
+        return True
+    return False
 
 
 def _trace(error: Exception) -> str | None:
