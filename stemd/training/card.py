@@ -13,7 +13,7 @@ from stemd.training.keeping import read_json, whole
 
 CURVE = "curve.svg"
 _HELD_OUT = "held-out synthetic (another soundfont, voices that training never heard)"
-_SEEN = "synthetic, not held out (training may have heard their soundfont and voices)"
+_SEEN = "not held out (training may have heard them, their soundfont or their voices)"
 
 
 def write(folder: Path, scores: Path, log: Path | None) -> Path:

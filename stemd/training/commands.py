@@ -168,7 +168,8 @@ def _evaluate(chosen: argparse.Namespace) -> None:
     progress = Progress("evaluate", 0, "separations", chosen.json)
     previous = chosen.previous or judging.BUNDLED
     found = judging.evaluate(chosen.model, previous, tested, progress, speed_seconds=chosen.speed)
-    found["held_out"] = all(made["voices"] == "held-out" for made in inputs(chosen.shelf))
+    made_of = list(inputs(chosen.shelf))  # recordings alone have no record: nobody knows whether they are held out
+    found["held_out"] = bool(made_of) and all(made["voices"] == "held-out" for made in made_of)
     write_json(chosen.out, found)
     speed = found["speed"]
     told = f"{judging.table(found['scores'])}\n\n{speed['realtime']} x realtime, {speed.get('threads')} threads"
