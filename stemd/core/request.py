@@ -114,7 +114,7 @@ def resolve(config: Config, inbox: str | None, job: JobFile | None = None, user:
         group=group,
         threshold=config.chunking.threshold,
         checkpoint=config.chunking.checkpoint,
-        next=None if takes_several(engine) else _first(box.next, config.defaults.next),
+        next=None if takes_several(engine) else _first(box.next, config.defaults.next) or None,
     )
 
 

@@ -38,7 +38,9 @@ class Runs:
     def start(self, live: Live, job: Job, worker: Worker | None, threads: int) -> None:
         """Start a run, on a warm worker or a new one; the start is on the disk before the engine hears of it."""
         attempts.record_start(live.work.attempts, job.request.engine)
-        self._board.metrics.wait.observe(max(0.0, time.time() - live.claimed_at))
+        if live.waited is None:
+            live.waited = max(0.0, time.time() - live.claimed_at)
+            self._board.metrics.wait.observe(live.waited)
         live.started, live.progress = time.monotonic(), 0.0
         # those of earlier runs are no news: only a further one forgives interruptions
         live.chunks = max(live.chunks, sum(1 for _ in live.work.chunks.glob("*.f32")))
@@ -175,6 +177,7 @@ class Runs:
             metrics.stage_seconds.labels(live.engine, stage).observe(took)
         metrics.realtime.labels(live.engine).set(seconds / max(1e-3, message["resources"]["wall_seconds"]))
         self._board.ran(live, seconds, message["resources"]["cpu_seconds"])
+        live.spent = {**message["resources"], "audio_seconds": seconds}
         live.log("separated", **{key: message[key] for key in ("resources", "timings", "files", "warnings")})
         self.publish(live)
 
@@ -201,6 +204,8 @@ class Runs:
         count = attempts.read(live.work.attempts)
         live.attempts, live.ooms = count.attempts, count.ooms
         self._board.metrics.attempts.labels(live.engine, error.error_class.value).inc()
+        for listener in self._board.on_failure:
+            listener(live, error.error_class)
         live.log("attempt_failed", code=error.code, message=error.message, attempt=count.attempts, trace=trace)
         policy = self._board.config.retry
         if live.cancelling:

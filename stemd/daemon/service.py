@@ -17,7 +17,9 @@ from stemd.core.config import Config, Loaded
 from stemd.core.errors import DISK_TROUBLE, Exit, StemdError
 from stemd.core.job import JobState, Outcome
 from stemd.daemon.aftermath import settle_statuses
+from stemd.daemon.alerts import Alarm
 from stemd.daemon.board import Board
+from stemd.daemon.canary import Canary, with_canary
 from stemd.daemon.control import ControlServer
 from stemd.daemon.dispatcher import Dispatcher
 from stemd.daemon.handoff import Handing
@@ -36,9 +38,10 @@ from stemd.ops.metrics import Metrics
 from stemd.ops.view import DaemonView
 from stemd.spool import flushes, lease, probes, recover
 from stemd.spool.layout import Spool
+from stemd.spool.sidecar import iso
 
 #: Settings that are checked but that this version does not act on.
-_NOT_IN_FORCE = ("retention.orphan", "retention.status", "retention.audit", "alerts.")
+_NOT_IN_FORCE = ("retention.orphan", "retention.status", "retention.audit")
 #: With ``--once``, a retry that is due within so many seconds is waited for.
 _SHORT_RETRY = 60.0
 _STATUS_INTERVAL = 5.0
@@ -54,7 +57,7 @@ class Service:
     """One running daemon. Everything but HTTP and hashing happens on the thread that calls ``run``."""
 
     def __init__(self, loaded: Loaded, reload: Callable[[], Loaded], *, once: bool) -> None:
-        self._config: Config = loaded.config
+        self._config: Config = loaded.config if once else with_canary(loaded.config)
         self._load_again, self._once = reload, once
         self._spools = tuple(Spool(root) for root in self._config.spool)
         self._selector = selectors.DefaultSelector()
@@ -90,6 +93,7 @@ class Service:
             stack.push(self._explain)
             self._take_signals()
             self._hand_over(stack)
+            self._raise_alarms(stack)
             self._recover()
             self._audit_itself(stack)
             self._take_stock(stack)
@@ -161,8 +165,14 @@ class Service:
         self._handing.start()
         stack.callback(self._handing.stop)
 
-    def _take_stock(self, stack: ExitStack) -> None:
+    def _raise_alarms(self, stack: ExitStack) -> None:
         self._stock = Stock(self._spools, lambda: self._config, self._metrics)
+        self._canary = Canary(self._dispatcher.board, self._spools, self._metrics)
+        board = self._dispatcher.board
+        self._alarm = Alarm(board, self._metrics, lambda: self._stock.free_share, lambda: self._canary.at)
+        stack.callback(self._alarm.stop)
+
+    def _take_stock(self, stack: ExitStack) -> None:
         if not self._once:
             self._stock.start()
             stack.callback(self._stock.stop)
@@ -197,6 +207,9 @@ class Service:
                     self._reload()
             self._lookout.look(time.monotonic())
             pause = self._surviving(self._dispatcher.tick)
+            if not self._once and not self._dispatcher.draining:
+                self._canary.fly(time.monotonic())
+            self._alarm.look(time.monotonic())
             self._view = self._look()
             self._tell_manager()
             self._surviving(partial(self._hear, pause))
@@ -309,7 +322,7 @@ class Service:
         self._lookout.spools()  # inboxes that are missing are made, but not in the folder below a mount
         self._manager.reloading()
         try:
-            config = self._load_again().config
+            config = with_canary(self._load_again().config)
         except StemdError as error:
             self._metrics.reload_ok.set(0)
             logs.get().error("reload_failed", code=error.code, reason=error.message)
@@ -352,6 +365,10 @@ class Service:
                 for worker in dispatcher.pool.workers
             ),
             scaling=dispatcher.scaling.view(),
+            alerts=tuple(
+                {"alert": each.name, "severity": each.severity, "reason": each.reason, "since": iso(each.since)}
+                for each in self._alarm.alerts
+            ),
             inboxes=tuple(
                 {
                     "inbox": str(scanner.spool.inbox),

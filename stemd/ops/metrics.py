@@ -12,6 +12,7 @@ from prometheus_client.exposition import generate_latest
 
 from stemd import __version__
 from stemd.core import policy
+from stemd.core.alerting import SEVERITIES
 from stemd.core.autoscale import Direction, Reason
 from stemd.core.errors import ErrorClass
 from stemd.core.job import JobState, Outcome
@@ -100,6 +101,10 @@ class Metrics(Families):
     recovered = counter("recovered_jobs_total", "Jobs found at start, by state.", {"found": _FOUND})
 
     # ---- what is told
+    canary_at = gauge(
+        "canary_last_success_timestamp_seconds", "When the canary last came through; 0 where there is none."
+    )
+    alerts_firing = gauge("alerts_firing", "1 while an alert of stemd's own fires.", {"alert": tuple(SEVERITIES)})
     handoffs = counter("handoff_total", "Hand-overs, and tries of them.", {"result": HANDED})
     handoffs_pending = gauge("handoff_pending", "Hand-overs that no receiver has taken yet.")
 

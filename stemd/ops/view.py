@@ -23,6 +23,7 @@ class DaemonView:
     inboxes: tuple[Mapping[str, Any], ...] = ()
     engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     scaling: Mapping[str, Any] = field(default_factory=dict)
+    alerts: tuple[Mapping[str, Any], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -34,6 +35,7 @@ class DaemonView:
             "scaling": dict(self.scaling),
             "inboxes": [dict(inbox) for inbox in self.inboxes],
             "engines": {name: dict(engine) for name, engine in self.engines.items()},
+            "alerts": [dict(alert) for alert in self.alerts],
         }
 
     @property

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from stemd.core.canary import is_canary
 from stemd.core.job import SCHEMA_VERSION, Job, JobState
 from stemd.spool import durable, sidecar
 from stemd.spool.layout import Spool, WorkDir
@@ -32,7 +33,7 @@ def folder(spool: Spool) -> Path:
 
 def note(spool: Spool, work: WorkDir, job: Job | None, state: JobState, target: Path) -> None:
     """Write down that the job in ``work`` is to be handed over from ``target``; nothing where nobody is to be told."""
-    if not folder(spool).is_dir():
+    if not folder(spool).is_dir() or is_canary(job):
         return
     document = _document(spool, work, job, state, target)
     durable.write_json(folder(spool) / f"{document['key']}.json", document)

@@ -1,5 +1,6 @@
 """What the real daemon tells of a small day: songs done and failed, files left alone, and the room there is."""
 
+import json
 import re
 import time
 
@@ -93,3 +94,32 @@ def test_the_oldest_file_has_a_time_until_it_is_taken(tmp_path):
         assert before <= since <= time.time()
         eventually(daemon.results, 60, "it is done")
         eventually(lambda: daemon.metric("stemd_inbox_oldest_file_timestamp_seconds") == 0, 30, "nothing waits")
+
+
+def test_the_last_line_of_a_job_says_all_there_is_to_say(day):
+    ended = {line["outcome"]: line for line in day.events("job_ended")}
+    done, failed = ended["done"], ended["failed"]
+    wanted = {"job_uuid", "user_id", "engine", "model", "stems", "format", "audio_seconds", "wait_seconds", "seconds",
+              "wall_seconds", "cpu_seconds", "peak_rss_bytes", "realtime", "attempts", "result"}  # fmt: skip
+    assert wanted <= set(done)
+    assert (done["engine"], done["model"], done["audio_seconds"], done["attempts"]) == ("stub", "stub", 1.0, 1)
+    assert done["realtime"] == pytest.approx(1.0 / done["wall_seconds"], abs=0.01)
+    assert (failed["class"], failed["result"].endswith(failed["job_uuid"][-8:])) == ("decode", True)
+    assert failed["code"].startswith("STEMD-A")
+
+
+def test_the_jobs_own_log_goes_with_it(day):
+    for folder in (next(day.spool.outbox.glob("*/*")), next(day.spool.orphan.glob("*/*"))):
+        lines = [json.loads(line) for line in (folder / "job.log.jsonl").read_text().splitlines()]
+        told = [line["event"] for line in lines]
+        assert told[:3] == ["claimed", "queued", "started"]
+        assert told[-1] in {"separated", "giving_up"}
+        assert {line["job_uuid"] for line in lines} == {lines[0]["job_uuid"]}
+        assert all(line["user_id"] == "everyone" for line in lines)
+
+
+def test_hostile_names_are_text_in_the_log(day):
+    text = day.log.read_text()
+    assert "evil" in text
+    for bad in ("\x1b[2J", "\u202e"):
+        assert bad not in text

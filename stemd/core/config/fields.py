@@ -144,24 +144,31 @@ Texts = Annotated[
     WithJsonSchema({"type": "array", "items": {"type": "string", "minLength": 1}}),
     Shown(list),
 ]
+_COMMAND = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
 Sinks = Annotated[
-    tuple[str, ...],
+    tuple[tuple[str, ...], ...],
     PlainValidator(units.sinks),
     WithJsonSchema(
         {
             "type": "array",
             "items": _either(
                 {"const": "log"},
-                {
-                    "type": "object",
-                    "properties": {"webhook": _text("^https?://")},
-                    "required": ["webhook"],
-                    "additionalProperties": False,
-                },
+                *(
+                    {"type": "object", "properties": {kind: form}, "required": [kind], "additionalProperties": False}
+                    for kind, form in (
+                        ("webhook", _text("^https?://")),
+                        ("alertmanager", _text("^https?://")),
+                        ("command", _COMMAND),
+                    )
+                ),
             ),
         }
     ),
-    Shown(lambda value: [each if each == "log" else {"webhook": each} for each in value]),
+    Shown(
+        lambda value: [
+            kind if kind == "log" else {kind: list(rest) if kind == "command" else rest[0]} for kind, *rest in value
+        ]
+    ),
 ]
 Device = Annotated[str, PlainValidator(units.device), WithJsonSchema(_text(r"^(auto|cpu|mps|cuda(:\d+)?)$", "auto"))]
 Groups = Annotated[

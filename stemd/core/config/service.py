@@ -79,8 +79,8 @@ class Shutdown(Section):
 class Log(Section):
     """Logging, to stderr (the journal under systemd)."""
 
-    format: Literal["auto", "text", "json"] = Field(
-        default="auto", description="auto: text on a terminal, else json lines."
+    format: Literal["auto", "text", "json", "journal"] = Field(
+        default="auto", description="auto: text on a terminal, the journal's own fields under systemd, else json lines."
     )
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error."

@@ -281,16 +281,25 @@ def free(value: Any) -> dict[str, Any]:
     raise ValueError(f"must be a mapping, not {show(value)}")
 
 
-def sinks(value: Any) -> tuple[str, ...]:
-    """Where alerts go: ``log``, or ``{webhook: ADDRESS}`` which becomes the address."""
+def sinks(value: Any) -> tuple[tuple[str, ...], ...]:
+    """Where alerts go, each as its kind and what belongs to it: ``("log",)``, ``("webhook", ADDRESS)``,
+    ``("alertmanager", ADDRESS)``, ``("command", PROGRAM, ARGUMENT …)``.
+    """
     if not isinstance(value, list | tuple):
         raise ValueError(f"must be a list such as [log, {{webhook: https://…}}], not {show(value)}")
     return tuple(_sink(each) for each in value)
 
 
-def _sink(value: Any) -> str:
+def _sink(value: Any) -> tuple[str, ...]:
     if value == "log":
-        return "log"
-    if isinstance(value, dict) and list(value) == ["webhook"]:
-        return url(value["webhook"])
-    raise ValueError(f"each must be log or {{webhook: https://…}}, not {show(value)}")
+        return ("log",)
+    if isinstance(value, dict) and len(value) == 1:
+        ((kind, target),) = value.items()
+        if kind in {"webhook", "alertmanager"}:
+            return (kind, url(target))
+        if kind == "command" and target:
+            return (kind, *texts(target))
+    raise ValueError(
+        f"each must be log or {{webhook: https://…}}, {{alertmanager: http://…}}, {{command: [PROGRAM, …]}}, "
+        f"not {show(value)}"
+    )

@@ -26,6 +26,7 @@ def used():
     metrics.scan_seconds.observe(0.01)
     metrics.scan_success.set_to_current_time()
     metrics.oldest_file.set_to_current_time()
+    metrics.canary_at.set_to_current_time()
     metrics.claims.labels("claimed").inc()
     metrics.attempts.labels("demucs", "done").inc()
     metrics.wait.observe(1)
@@ -105,6 +106,7 @@ def test_labels_are_closed_sets_and_never_names_of_people_or_files(used):
         "quota",
         "action",
         "role",
+        "alert",
         "stage",
         "model",
         "le",

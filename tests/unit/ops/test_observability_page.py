@@ -35,3 +35,10 @@ def test_every_row_names_a_test_that_is_there(heading):
         for path, function in found:
             assert (ROOT / path).is_file(), path
             assert f"def {function or 'test_'}" in (ROOT / path).read_text(), f"{path}::{function}"
+
+
+def test_every_event_has_its_row_and_every_row_its_event():
+    code = "\n".join(path.read_text() for path in (ROOT / "stemd").glob("**/*.py"))
+    told = set(re.findall(r'(?:\.log|logs\.get\(\)\.\w+)\(\s*"(\w+)"', code)) | {"alert_delayed"}
+    assert len(told) > 40
+    assert set(rows("Events of the log")) == told

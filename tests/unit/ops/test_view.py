@@ -22,7 +22,7 @@ def test_a_view_survives_json():
     )
     assert json.loads(json.dumps(view.to_dict())) == {
         "ready": True, "reason": "serving", "draining": False, "jobs": {"running": 1}, "workers": [{"pid": 7}],
-        "inboxes": [{"inbox": "/i"}], "engines": {"mix": {"loads": True}}, "scaling": {"cores": 2},
+        "inboxes": [{"inbox": "/i"}], "engines": {"mix": {"loads": True}}, "scaling": {"cores": 2}, "alerts": [],
     }  # fmt: skip
 
 
