@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ def measured(model: str, store: Path, precision: str, keep: Path | None, threads
     from stemd.daemon.pool import scrubbed
 
     words = [model, str(store), "cpu", precision, *(("--keep", str(keep)) if keep else ())]
-    found: dict[str, Any] = processes.asked("stemd.engines.tuning.report", *words, env=scrubbed(os.environ, threads))
+    with tempfile.TemporaryDirectory(prefix="stemd-bench-") as room:  # torch's counter of operations leaves a folder
+        environment = {**scrubbed(os.environ, threads), "TMPDIR": room}
+        found: dict[str, Any] = processes.asked("stemd.engines.tuning.report", *words, env=environment)
     return found
 
 
