@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -46,3 +47,12 @@ def test_every_alert_has_a_page_that_helps_and_a_test():
         assert rule["annotations"]["runbook_url"] == f"docs/observability.md#{rule['alert'].lower()}"
         assert f"\n### {rule['alert']}\n" in page
     assert tried == {rule["alert"] for rule in rules}
+
+
+def test_every_metric_on_the_dashboard_is_exported():
+    board = json.loads((FOLDER.parent / "grafana" / "stemd.json").read_text())
+    expressions = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    known = {name for row in Metrics.rows() for name in (row.name, *(row.name + end for end in ("_bucket", "_sum")))}
+    assert len(expressions) > 10
+    assert {name for each in expressions for name in re.findall(r"stemd_\w+", each)} <= known
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
