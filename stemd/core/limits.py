@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -40,17 +40,20 @@ class Usage:
     """One look at a worker and everything it started.
 
     ``memory`` is what counts against its limit, bytes: of a control group what cannot be given back, else the sum of
-    the processes' resident sets. ``peak`` is the highest since the job began, as far as was seen. ``tasks`` are
-    processes and threads. ``cpu_seconds``, ``read_bytes`` and ``written_bytes`` count since the worker's start.
-    ``disk`` is the size of the job's folder, ``None`` where there is no job. ``slowed`` is the share of the time since
-    the last look in which the CPU limit held it back, ``pressure`` the share (per cent) in which it did nothing but
-    wait for memory. ``ooms`` and ``refused`` count since the job began: processes the kernel ended for want of memory,
-    and those it did not let be started.
+    the processes' resident sets. ``peak`` is the highest since the job began, as far as was seen. ``cores`` is the CPU
+    time per second since the last look. ``tasks`` are processes and threads. ``disk`` is the size of the job's folder,
+    ``None`` where there is no job. ``slowed`` is the share of the time since the last look in which the CPU limit held
+    it back, ``pressure`` the share (per cent) in which it did nothing but wait for memory.
+
+    The rest counts since the job began, without one since the start of the worker: ``cpu_seconds``, bytes read and
+    written, ``ooms``: processes the kernel ended for want of memory, ``at_limit``: those of them for the limit's sake,
+    and ``refused``: processes that it did not let be started.
     """
 
     memory: int = 0
     peak: int = 0
     cpu_seconds: float = 0.0
+    cores: float = 0.0
     tasks: int = 0
     read_bytes: int = 0
     written_bytes: int = 0
@@ -58,6 +61,7 @@ class Usage:
     slowed: float = 0.0
     pressure: float = 0.0
     ooms: int = 0
+    at_limit: int = 0
     refused: int = 0
 
 
@@ -76,7 +80,8 @@ def breaches(limits: Limits, usage: Usage, seconds: float | None, enforced: Set[
 
     Of the limits ``enforced`` by the kernel only the soft ones are told: the kernel itself does what is to be done.
     """
-    found = [_stopped(limit, error) for limit, error in _hard(limits, usage, seconds) if limit not in enforced]
+    hard = (error for error in _hard(limits, usage, seconds) if error.detail["limit"] not in enforced)
+    found = [Breach(Limit(error.detail["limit"]), Action.STOPPED, error.message, error) for error in hard]
     if usage.slowed > _SLOWED and limits.cpu is not None:
         message = f"kept from the CPU {usage.slowed:.0%} of the time; its limit is {limits.cpu:g} cores"
         found.append(Breach(Limit.CPU, Action.THROTTLED, message))
@@ -89,38 +94,36 @@ def breaches(limits: Limits, usage: Usage, seconds: float | None, enforced: Set[
     return found
 
 
-def _stopped(limit: Limit, error: StemdError) -> Breach:
-    return Breach(limit, Action.STOPPED, error.message, error)
+def _hit(limit: Limit, code: str, message: str) -> StemdError:
+    """Which limit it was goes along, for who counts them."""
+    return StemdError(code, message, detail={"limit": limit.value})
 
 
-def _hard(limits: Limits, usage: Usage, seconds: float | None) -> list[tuple[Limit, StemdError]]:
-    found: list[tuple[Limit, StemdError]] = []
+def _hard(limits: Limits, usage: Usage, seconds: float | None) -> Iterator[StemdError]:
     if limits.time is not None and seconds is not None and seconds > limits.time:
-        found.append((Limit.TIME, StemdError("STEMD-R002", f"it ran longer than {limits.time:g} s")))
+        yield _hit(Limit.TIME, "STEMD-R002", f"it ran longer than {limits.time:g} s")
     if limits.memory is not None and usage.memory > limits.memory:
         message = f"it took {shown(usage.memory)} of memory; its limit is {shown(limits.memory)}"
-        found.append((Limit.MEMORY, StemdError("STEMD-R001", message)))
+        yield _hit(Limit.MEMORY, "STEMD-R001", message)
     if limits.disk is not None and usage.disk is not None and usage.disk > limits.disk:
-        found.append((Limit.DISK, disk_error(limits.disk, usage.disk)))
+        yield disk_error(limits.disk, usage.disk)
     if limits.pids is not None and usage.tasks > limits.pids:
         message = f"it had {usage.tasks} processes and threads; its limit is {limits.pids}"
-        found.append((Limit.PIDS, StemdError("STEMD-R008", message)))
-    return found
+        yield _hit(Limit.PIDS, "STEMD-R008", message)
 
 
-def explained(error: StemdError, limits: Limits, usage: Usage, group_ooms: bool) -> StemdError:
-    """``error`` ended a run, by its own word or by the death of its worker: the cause, where the kernel names one.
-
-    ``group_ooms``: that memory ran out was told of this worker's own group; else of the machine as a whole.
-    """
-    if error.code == "STEMD-R001" or error.code not in _UNEXPLAINED:
+def explained(error: StemdError, limits: Limits, usage: Usage) -> StemdError:
+    """``error`` ended a run, by its own word or by the death of its worker: the cause, where the kernel names one."""
+    if error.code not in _UNEXPLAINED:
         return error
+    if usage.at_limit and limits.memory is not None:
+        message = f"the kernel ended it when it went beyond its limit of {shown(limits.memory)} of memory"
+        return _hit(Limit.MEMORY, "STEMD-R001", message)
     if usage.ooms:
-        whose = f"its limit of {shown(limits.memory)}" if group_ooms and limits.memory else "what the machine had"
-        return StemdError("STEMD-R001", f"the kernel ended it for want of memory: it went beyond {whose}")
+        return StemdError("STEMD-R001", "the kernel ended it because the machine, or the service, was out of memory")
     if usage.refused:
         message = f"it may have {limits.pids} processes and threads, and wanted more ({error.message})"
-        return StemdError("STEMD-R008", message)
+        return _hit(Limit.PIDS, "STEMD-R008", message)
     return error
 
 
@@ -131,7 +134,7 @@ _UNEXPLAINED = frozenset({"STEMD-E005", "STEMD-E006", "STEMD-E002", "STEMD-X001"
 def disk_error(limit: int, used: int | None = None) -> StemdError:
     """A job took more of the disk than it may."""
     what = f"its files took {shown(used)}" if used is not None else "a file of it would have gone beyond its limit"
-    return StemdError("STEMD-R007", f"{what}; its limit is {shown(limit)}")
+    return _hit(Limit.DISK, "STEMD-R007", f"{what}; its limit is {shown(limit)}")
 
 
 def shown(count: int) -> str:

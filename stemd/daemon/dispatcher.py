@@ -83,7 +83,7 @@ class Dispatcher:
         return self._pause(time.monotonic())
 
     def _pause(self, now: float) -> float:
-        due = [now + 1.0]
+        due = [now + 1.0, self.runs.governor.next_look()]
         if not self.draining:
             due += [scanner.due() for scanner in self.scanners]
         if (look := self.sealer.next_look()) is not None:

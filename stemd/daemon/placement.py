@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from stemd.core.config import Config
 from stemd.core.errors import StemdError
 from stemd.core.fairness import Waiting
-from stemd.core.job import Request
+from stemd.core.job import Limits, Request
 from stemd.core.request import default_model
 from stemd.daemon.live import Live
 from stemd.daemon.pool import Worker, WorkerState
@@ -69,6 +69,12 @@ def default_setup(config: Config, engine: str) -> Setup | None:
     model = default_model(config, engine)
     request = Request(engine, model, ()) if model else None
     return setup_for(request, config) if request and missing(request, config) is None else None
+
+
+def limits_of(config: Config, engine: str) -> Limits:
+    """What the operator lets a worker of the engine have."""
+    limits = config.engine(engine).limits
+    return Limits(limits.memory, None if limits.cpu == "auto" else limits.cpu, limits.disk, limits.time, limits.pids)
 
 
 def replaceable(workers: Iterable[Worker]) -> Worker | None:

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from stemd.core.errors import StemdError
 from stemd.core.job import Limits
-from stemd.core.limits import Usage
+from stemd.core.limits import Action, Limit, Usage
 from stemd.worker import wire
 from stemd.worker.setup import Setup
 
@@ -50,11 +50,25 @@ class Owner(Protocol):
         """The process is gone; ``how`` says by what exit status or signal. ``worker.job_id`` is still set."""
 
 
+class Keeper(Protocol):
+    """Who keeps workers within their limits."""
+
+    def born(self, worker: Worker) -> None:
+        """Its process has just been started."""
+
+    def kill(self, worker: Worker) -> None:
+        """It is being ended by force: so is all that it started."""
+
+    def buried(self, worker: Worker) -> None:
+        """Its process has ended; the owner is told next."""
+
+
 @dataclass(slots=True, eq=False)
 class Worker:
     """One process. ``job_id`` is set while it is ``BUSY``; times are of the monotonic clock, seconds.
 
-    ``limits`` are those in force for it now, ``usage`` is what the governor saw last.
+    ``limits`` are those in force for it now, ``usage`` is what the governor saw last, ``met`` are the limits it met
+    since they were set. ``sentence`` is why it is being killed, where that is the job's fault.
     ``threads`` are those of its job, or of its last one. ``threaded``: each job may have another number.
     """
 
@@ -71,6 +85,8 @@ class Worker:
     jobs_done: int = 0
     limits: Limits = field(default_factory=Limits)
     usage: Usage = field(default_factory=Usage)
+    met: set[tuple[Limit, Action]] = field(default_factory=set)
+    sentence: StemdError | None = None
     decoder: wire.Decoder = field(default_factory=wire.Decoder)
     stderr: deque[bytes] = field(default_factory=deque)
 
@@ -88,8 +104,8 @@ class Worker:
 class Pool:
     """All worker processes of one daemon."""
 
-    def __init__(self, selector: selectors.BaseSelector, owner: Owner) -> None:
-        self._selector, self._owner = selector, owner
+    def __init__(self, selector: selectors.BaseSelector, owner: Owner, keeper: Keeper | None = None) -> None:
+        self._selector, self._owner, self._keeper = selector, owner, keeper
         self.workers: list[Worker] = []
 
     def idle(self, setup: Setup) -> Worker | None:
@@ -115,6 +131,8 @@ class Pool:
             start_new_session=True,
         )
         worker = Worker(setup, process, job_id=job_id, threads=threads)
+        if self._keeper is not None:
+            self._keeper.born(worker)
         assert process.stdout is not None
         assert process.stderr is not None
         for stream, handle in ((process.stdout, self._on_message), (process.stderr, self._on_stderr)):
@@ -138,9 +156,11 @@ class Pool:
         worker.enter(WorkerState.STOPPING)
         self._send(worker, {"op": "exit"})
 
-    def kill(self, worker: Worker, why: str) -> None:
+    def kill(self, worker: Worker, why: str, sentence: StemdError | None = None) -> None:
         """End a worker and whatever it started, now. ``why`` is kept for the explanation of its death."""
-        worker.killed_for = why
+        worker.killed_for, worker.sentence = why, sentence
+        if self._keeper is not None:
+            self._keeper.kill(worker)
         with suppress(ProcessLookupError):
             os.killpg(worker.pid, signal.SIGKILL)
 
@@ -202,6 +222,8 @@ class Pool:
             with suppress(BrokenPipeError):
                 stream.close()
         self.workers.remove(worker)
+        if self._keeper is not None:
+            self._keeper.buried(worker)
         self._owner.worker_died(worker, _explain(status))
 
 

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -16,12 +17,14 @@ from stemd.core.access import by_uid
 from stemd.core.config import Config, Loaded
 from stemd.core.errors import DISK_TROUBLE, Exit, StemdError
 from stemd.core.job import JobState, Outcome
+from stemd.daemon import placement
 from stemd.daemon.aftermath import settle_statuses
 from stemd.daemon.alerts import Alarm
 from stemd.daemon.board import Board
 from stemd.daemon.canary import Canary, with_canary
 from stemd.daemon.control import ControlServer
 from stemd.daemon.dispatcher import Dispatcher
+from stemd.daemon.governor import Governor
 from stemd.daemon.handoff import Handing
 from stemd.daemon.lookout import Lookout
 from stemd.daemon.notify import ServiceManager, handed_over
@@ -113,8 +116,9 @@ class Service:
 
     def _build(self, scanners: list[Scanner]) -> Dispatcher:
         board = Board(self._config, self._metrics)
-        runs = Runs(board)
-        runs.pool = Pool(self._selector, runs)
+        governor = Governor(self._config.governor.cgroups, lambda engine: placement.limits_of(board.config, engine))
+        runs = Runs(board, governor)
+        runs.pool = Pool(self._selector, runs, governor)
         self._dispatcher = Dispatcher(board, scanners, runs.pool, runs, self.wake)
         self._dispatcher.scaling.keeps = not self._once
         return self._dispatcher
@@ -329,7 +333,8 @@ class Service:
             raise
         finally:
             self._manager.ready()
-        fixed = [key for key in ("spool", "http", "paths") if getattr(config, key) != getattr(self._config, key)]
+        kept = ("spool", "http", "paths", "governor")
+        fixed = [key for key in kept if getattr(config, key) != getattr(self._config, key)]
         if fixed:
             logs.get().warning("reload_needs_restart", keys=fixed)
         self._config = self._dispatcher.board.config = config
@@ -351,6 +356,7 @@ class Service:
             draining=dispatcher.draining,
             loop_at=time.monotonic(),
             jobs={state.value: len(dispatcher.board.in_state(state)) for state in states},
+            limits=dispatcher.runs.governor.in_force(),
             workers=tuple(
                 {
                     **worker.facts,
@@ -361,6 +367,8 @@ class Service:
                     "job_uuid": worker.job_id,
                     "threads": worker.threads,
                     "memory_predicted": dispatcher.scaling.predicted(worker),
+                    "limits": asdict(worker.limits),
+                    "usage": asdict(worker.usage),
                 }
                 for worker in dispatcher.pool.workers
             ),

@@ -24,6 +24,7 @@ class DaemonView:
     engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     scaling: Mapping[str, Any] = field(default_factory=dict)
     alerts: tuple[Mapping[str, Any], ...] = ()
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -36,6 +37,7 @@ class DaemonView:
             "inboxes": [dict(inbox) for inbox in self.inboxes],
             "engines": {name: dict(engine) for name, engine in self.engines.items()},
             "alerts": [dict(alert) for alert in self.alerts],
+            "limits": dict(self.limits),
         }
 
     @property

@@ -26,6 +26,7 @@ from stemd.spool import joblock
 from stemd.spool.layout import WorkDir
 from stemd.worker import usage, wire
 from stemd.worker.load import load
+from stemd.worker.rlimits import files_within
 from stemd.worker.run import Run, run_job
 from stemd.worker.setup import Setup
 
@@ -137,7 +138,7 @@ def _serve(link: Link, engine: Engine | Mixer, model: ModelInfo, message: Mappin
         os.environ["OMP_NUM_THREADS"] = str(message["threads"])  # what works beside the engine goes by it
         engine.use_threads(message["threads"])
     try:
-        with joblock.hold(work):
+        with joblock.hold(work), files_within(job.request.limits.disk):
             run = Run(message["attempt"], message["ease"])
             report = run_job(engine, model, job, work, run, Reporter(link, job.job_uuid, work.chunks))
     except CancelledError:

@@ -54,23 +54,23 @@ DEATH = StemdError("STEMD-E005", "the worker ended with signal SIGKILL")
 
 
 @pytest.mark.parametrize(
-    ("usage", "of_group", "code", "says"),
+    ("usage", "code", "says"),
     [
-        (Usage(ooms=1), True, "STEMD-R001", "limit of 1GiB"),
-        (Usage(ooms=1), False, "STEMD-R001", "the machine"),
-        (Usage(refused=2), True, "STEMD-R008", "100 processes and threads"),
-        (Usage(), True, "STEMD-E005", "signal SIGKILL"),
+        (Usage(ooms=2, at_limit=1), "STEMD-R001", "limit of 1GiB"),
+        (Usage(ooms=1), "STEMD-R001", "the machine"),
+        (Usage(refused=2), "STEMD-R008", "100 processes and threads"),
+        (Usage(), "STEMD-E005", "signal SIGKILL"),
     ],
 )
-def test_a_death_is_explained_by_what_the_kernel_counted(usage, of_group, code, says):
-    error = explained(DEATH, ALL, usage, of_group)
+def test_a_death_is_explained_by_what_the_kernel_counted(usage, code, says):
+    error = explained(DEATH, ALL, usage)
     assert error.code == code
     assert says in error.message
 
 
 def test_an_error_that_names_its_cause_keeps_it():
     known = StemdError("STEMD-A001", "no audio")
-    assert explained(known, ALL, Usage(ooms=1, refused=1), True) is known
+    assert explained(known, ALL, Usage(ooms=1, refused=1)) is known
 
 
 def test_cpu_time_beyond_the_limit_is_rested_off():

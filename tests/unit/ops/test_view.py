@@ -19,10 +19,12 @@ def test_a_view_survives_json():
         ({"inbox": "/i"},),
         {"mix": {"loads": True}},
         {"cores": 2},
+        limits={"by": "sampling"},
     )
     assert json.loads(json.dumps(view.to_dict())) == {
         "ready": True, "reason": "serving", "draining": False, "jobs": {"running": 1}, "workers": [{"pid": 7}],
         "inboxes": [{"inbox": "/i"}], "engines": {"mix": {"loads": True}}, "scaling": {"cores": 2}, "alerts": [],
+        "limits": {"by": "sampling"},
     }  # fmt: skip
 
 
