@@ -72,6 +72,7 @@ def everything(config: Config) -> Iterator[Finding]:
         yield from spool(Spool(root))
     yield from inotify()
     yield from leases(config)
+    yield from limits(config)
     yield from http(config)
     yield from engines(config)
     yield from models(config)
@@ -135,6 +136,22 @@ def spool(spool: Spool) -> Iterator[Finding]:
         yield bad("daemon", StemdError("STEMD-S017", f"none is running on {spool.root}"), "warn")
     else:
         yield ok("daemon", f"running on {spool.root}" + (f", process {owner}" if owner else ""))
+
+
+def limits(config: Config) -> Iterator[Finding]:
+    """How a running daemon keeps jobs within their limits."""
+    from stemd.daemon import control
+
+    try:
+        found = control.request(config, {"op": "state"})["limits"]
+    except (StemdError, KeyError):
+        return  # none runs, or it is not ours to ask
+    if found["by"] == "sampling":
+        yield ok("limits", f"kept by looking each second: {printable(found['reason'])}")
+    else:
+        yield ok(
+            "limits", f"kept by the kernel ({found['by']}: {', '.join(found['kernel'])}), disk and time by looking"
+        )
 
 
 def _areas(what: str, spool: Spool, owner: int | None) -> Iterator[Finding]:

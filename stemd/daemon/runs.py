@@ -152,6 +152,7 @@ class Runs:
             self._stopped(live)
             return
         self._count(live, worker.usage)
+        self._board.ran(live, 0.0, worker.usage.cpu_seconds)
         if worker.sentence is not None:
             self._run_failed(live, worker.sentence, None)
         else:
@@ -243,7 +244,11 @@ class Runs:
         if live is not None:
             if cpu := message.get("cpu_seconds"):
                 self._board.ran(live, 0.0, cpu)
-            error = explained(StemdError.from_dict(message["error"]), worker.limits, worker.usage)
+            told = StemdError.from_dict(message["error"])
+            error = explained(told, worker.limits, worker.usage)
+            if error is not told:  # the kernel took something from it, or refused it: what is left is in no good state
+                worker.enter(WorkerState.STOPPING)
+                self.pool.kill(worker, "half of it is gone")
             self._run_failed(live, error, message.get("trace"))
 
     def _run_failed(self, live: Live, error: StemdError, trace: str | None) -> None:
