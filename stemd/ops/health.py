@@ -65,7 +65,8 @@ class Health:
             "programs": self._versions(),
             "memory": _memory(),
             "spools": [_disk(spool) for spool in self._spools],
-            **{key: value for key, value in view.to_dict().items() if key not in {"ready", "engines"}},
+            **{key: value for key, value in view.to_dict().items() if key not in {"ready", "engines", "workers"}},
+            "workers": [{"rss_bytes": _rss(worker.get("pid")), **worker} for worker in view.workers],
         }
 
     def _versions(self) -> dict[str, str | None]:
@@ -105,3 +106,11 @@ def _disk(spool: Spool) -> dict[str, Any]:
 def _memory() -> dict[str, int]:
     memory = psutil.virtual_memory()
     return {"total_bytes": memory.total, "available_bytes": memory.available}
+
+
+def _rss(pid: Any) -> int | None:
+    """Memory of a worker; ``None`` where it has just ended."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except (psutil.Error, TypeError, ValueError):
+        return None

@@ -14,6 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stemd.core.errors import StemdError
 from stemd.ops import logs
+from stemd.ops.web.layout import page
+from stemd.ops.web.markup import h
 
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self'; connect-src 'self'; "
@@ -67,6 +69,11 @@ def refusal(
     path, accept = request.url.path, request.headers.get("accept", "")
     if path.startswith("/api") or "application/json" in accept:
         return JSON({"error": {"status": status, "message": message, **(facts or {})}}, status, dict(headers or {}))
+    if "text/html" in accept:
+        parts = [h("h1", None, f"{status}"), h("p", None, message[:1].upper() + message[1:] + ".")]
+        if facts and facts.get("remedy"):
+            parts += [h("p", None, h("code", None, facts["code"]), " ", facts["remedy"])]
+        return Response(page(f"{status} – stemd", None, *parts), status, dict(headers or {}), "text/html")
     return PlainTextResponse(f"{message}\n", status, dict(headers or {}))
 
 

@@ -50,23 +50,34 @@ def routes(site: Site) -> list[BaseRoute]:
 def listing(site: Site, request: Request) -> dict[str, object]:
     """One page of the jobs that the person who asks may see, newest first."""
     query = request.query_params
-    if unknown := set(query) - {"state", "user", "limit", "offset"}:
-        raise HTTPException(400, f"there is no parameter {min(unknown)!r}; there are state, user, limit, offset")
-    states, users = set(query.getlist("state")), set(query.getlist("user"))
-    if unknown := states - set(JobState):
-        raise HTTPException(400, f"there is no state {min(unknown)!r}; there are {', '.join(JobState)}")
-    limit, offset = number(query.get("limit"), _PAGE, _LARGEST_PAGE), number(query.get("offset"), 0, 1 << 31)
-    mine = visible(site, person_of(request))
-    found = [job for job in mine if (not states or job.state in states) and (not users or job.user_id in users)]
+    limit, offset = number(query.get("limit"), _PAGE, _LARGEST_PAGE), number(query.get("offset"), 0, 1 << 30)
+    counts, found = listing_of(site, request)
     rest = [(key, value) for key, value in query.multi_items() if key != "offset"]
     more = offset + limit < len(found)
     return {
         "schema_version": SCHEMA_VERSION,
         "total": len(found),
-        "counts": dict(Counter(job.state for job in mine)),
+        "counts": counts,
         "jobs": [job.to_dict() for job in found[offset : offset + limit]],
         "next": f"/api/jobs?{urlencode([*rest, ('offset', offset + limit)])}" if more else None,
     }
+
+
+def listing_of(site: Site, request: Request) -> tuple[dict[str, int], list[JobView]]:
+    """How many jobs the person who asks may see, by state, and those of them that are asked for, newest first.
+
+    Raises:
+        HTTPException: 400.
+    """
+    query = request.query_params
+    if unknown := set(query) - {"state", "user", "limit", "offset"}:
+        raise HTTPException(400, f"there is no parameter {min(unknown)!r}; there are state, user, limit, offset")
+    states, users = set(query.getlist("state")), set(query.getlist("user"))
+    if unknown := states - set(JobState):
+        raise HTTPException(400, f"there is no state {min(unknown)!r}; there are {', '.join(JobState)}")
+    mine = visible(site, person_of(request))
+    found = [job for job in mine if (not states or job.state in states) and (not users or job.user_id in users)]
+    return dict(Counter(job.state for job in mine)), found
 
 
 def visible(site: Site, person: Person) -> list[JobView]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,7 @@ from stemd.ops import web
 from stemd.ops.health import Health
 from stemd.ops.metrics import Metrics
 from stemd.ops.view import DaemonView
-from stemd.spool import sidecar
+from stemd.spool import probes, sidecar
 from stemd.spool.layout import Spool
 
 ROLES = {"ana": "user", "bo": "user", "vera": "viewer", "otto": "operator", "ada": "admin"}
@@ -62,6 +65,13 @@ class Place:
         client.headers["authorization"] = f"Bearer {token(name)}"
         return client
 
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """A daemon owns the spool, as far as anybody can see."""
+        held = probes.take_lock(self.spool)
+        yield
+        os.close(held)
+
     # ---- jobs
 
     def job(self, user: str = "ana", state: str = "running", **fields) -> str:
@@ -98,7 +108,7 @@ class Place:
         (folder / "error.json").write_text(json.dumps(report))
         _log(folder, [{"event": "claimed"}, {"event": "giving_up", **why}])
         result = str(folder.relative_to(self.spool.root))
-        status = {"user_id": user, "state": "failed", "title": title, "reason": why, "result": result, **fields}
+        status = {"user_id": user, "state": "failed", "title": title, "reason": why, "result": result} | fields
         sidecar.write_status(self.spool, job_id, status)
         return job_id
 
