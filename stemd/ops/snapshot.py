@@ -93,14 +93,14 @@ class Memory:
     """What was read at earlier looks, by file; a file that was replaced since has another inode, time or size."""
 
     def __init__(self) -> None:
-        self._held: dict[Path, tuple[tuple[int, int, int], JobView | None]] = {}
-        self._seen: set[Path] = set()
+        self._held: dict[str, tuple[tuple[int, int, int], JobView | None]] = {}
+        self._seen: set[str] = set()
 
-    def read(self, path: Path, load: Callable[[], JobView | None]) -> JobView | None:
+    def read(self, path: str, load: Callable[[], JobView | None]) -> JobView | None:
         """What ``load`` makes of ``path``, now or earlier."""
         self._seen.add(path)
         try:
-            facts = path.stat()
+            facts = os.stat(path)  # noqa: PTH116  thousands of plain names, as below
         except OSError:
             return load()
         identity = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
@@ -193,14 +193,15 @@ def _index(spool: Spool, memory: Memory | None = None) -> dict[str, Callable[[],
     """Every job's id, with the way to read it."""
     memory = Memory() if memory is None else memory
     index: dict[str, Callable[[], JobView | None]] = {}
+    status = os.fspath(spool.status)
     for job_id in _names(spool.status, ".json"):
-        index[job_id] = partial(memory.read, spool.status_file(job_id), partial(from_status, spool, job_id))
+        index[job_id] = partial(memory.read, f"{status}/{job_id}.json", partial(from_status, spool, job_id))
     for job_id in _names(spool.work):
         index.setdefault(job_id, partial(from_work, spool, job_id))
     known = {job_id[-8:] for job_id in index}
     for folder in orphan_folders(spool):
         if folder.name[-8:] not in known:
-            view = memory.read(folder / "error.json", partial(from_orphan, spool, folder))
+            view = memory.read(f"{folder}/error.json", partial(from_orphan, spool, folder))
             if view is not None and view.job_uuid:
                 index.setdefault(view.job_uuid, partial(_same, view))
     return index
