@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class Health:
         self._packages = {name: package_version(name) for name in _PACKAGES}
         self._programs: dict[str, str | None] | None = None
         self._process = psutil.Process()
+        self._names = base.names()
 
     def document(self, view: DaemonView) -> dict[str, Any]:
         """One JSON document; ``status`` is ``ok`` or ``unavailable``."""
@@ -60,7 +61,7 @@ class Health:
             "python": platform.python_version(),
             "uptime_seconds": round(time.time() - self._started, 1),
             "daemon": {"pid": self._process.pid, "rss_bytes": self._process.memory_info().rss},
-            "engines": {name: self._engine(name, view.engines.get(name, {})) for name in base.names()},
+            "engines": self._engines(view),
             "packages": self._packages,
             "programs": self._versions(),
             "memory": _memory(),
@@ -75,11 +76,19 @@ class Health:
             self._programs = {name: program_version(name) for name in _PROGRAMS}
         return self._programs
 
-    def _engine(self, name: str, last: Mapping[str, Any]) -> dict[str, Any]:
+    def _engines(self, view: DaemonView) -> dict[str, Any]:
+        entries = models.catalogue(self._store)
+        return {
+            name: self._engine(name, view.engines.get(name, {}), [each for each in entries if each.engine == name])
+            for name in self._names
+        }
+
+    def _engine(self, name: str, last: Mapping[str, Any], entries: Sequence[models.Entry]) -> dict[str, Any]:
         """``loads``: how it came up last, ``None`` where no worker has tried yet."""
+        found = [{"name": entry.name, "present": entry.folder is not None} for entry in entries]
         known = {key: last.get(key) for key in ("loads", "model", "at", "facts", "error")}
         if not environments.own_environment(name):
-            return {**known, "models": self._models(name)}
+            return {**known, "models": found}
         place = environments.Environment(name, self._config.environment(name))
         error = None
         try:
@@ -88,14 +97,7 @@ class Health:
             error = missing.to_dict()
             known |= {"loads": False, "error": error}
         environment = {"versions": place.versions(), "error": error}
-        return {**known, "models": self._models(name), "environment": environment}
-
-    def _models(self, engine: str) -> list[dict[str, Any]]:
-        return [
-            {"name": entry.name, "present": entry.folder is not None}
-            for entry in models.catalogue(self._store)
-            if entry.engine == engine
-        ]
+        return {**known, "models": found, "environment": environment}
 
 
 def _disk(spool: Spool) -> dict[str, Any]:

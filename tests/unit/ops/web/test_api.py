@@ -92,6 +92,13 @@ def test_manifests_that_consumers_changed_are_not_believed(place, manifest):
     assert (answer.status_code, answer.json()["files"]) == (200, [])
 
 
+def test_the_folder_of_another_job_is_not_this_ones(place):
+    ours, theirs = place.done("ana", "ours"), place.done("ana", "theirs")
+    place.folder(ours).rename(place.spool.root / "away")
+    place.folder(theirs).rename(place.folder(ours))
+    assert place.get(f"/api/jobs/{ours}").json()["files"] == []
+
+
 def test_nothing_is_read_through_a_link(place, tmp_path):
     job_id = place.done()
     folder, secret = place.folder(job_id), tmp_path / "secret"
