@@ -179,7 +179,7 @@ def _alerts(health: Mapping[str, Any]) -> Markup | None:
 
 def _alert(alert: Any) -> str:
     if isinstance(alert, Mapping):
-        return ": ".join(str(alert[key]) for key in ("name", "alert", "summary", "message") if alert.get(key))
+        return ": ".join(str(alert[key]) for key in ("alert", "reason") if alert.get(key))
     return str(alert)
 
 

@@ -281,3 +281,11 @@ def test_there_are_no_other_assets(place, path):
 def test_draining_is_said(place):
     place.view = replace(place.view, draining=True)
     assert "it is draining" in page(place.client(), "/").text
+
+
+def test_alerts_are_told_with_their_reason(place):
+    place.view = replace(
+        place.view, alerts=({"alert": "Oom", "severity": "warning", "reason": "3 in an hour", "since": "x"},)
+    )
+    assert "Oom: 3 in an hour" in page(place.client(), "/").text
+    assert "Oom" not in page(place.as_("ana"), "/").text
