@@ -19,7 +19,9 @@ from click.testing import CliRunner
 from stemd.cli.main import COMMANDS, main
 from tests.support.audio import write_wav
 from tests.support.daemon import Daemon, eventually
-from tests.support.system import in_child
+from tests.support.system import in_child, public_path
+
+__all__ = ["public_path"]
 
 ANA, BEN, OLA, GROUP = 54_321, 54_322, 54_323, 54_300
 
@@ -51,11 +53,8 @@ def as_ana(action) -> None:
 
 
 @pytest.fixture
-def daemon(tmp_path: Path):
-    for folder in (tmp_path, *tmp_path.parents):
-        if not folder.stat().st_mode & 0o001:
-            folder.chmod(folder.stat().st_mode | 0o011)
-    daemon = Daemon(tmp_path)
+def daemon(public_path: Path):
+    daemon = Daemon(public_path)
     daemon.python = UNPRIVILEGED
     for area in ("inbox", "outbox", "orphan", "status"):
         folder = daemon.spool.root / area
@@ -141,6 +140,9 @@ def test_a_file_in_the_shared_inbox_is_its_owners_to_steer_and_the_operators(gov
     assert stemd(governed, BEN, "retry", job)[0] == 77
     assert stemd(governed, ANA, "retry", job)[0] == 0
     assert stemd(governed, ANA, "drain")[0] == 77
+    assert "everyone" not in stemd(governed, ANA, "quota")[1], "a user sees what is his"
+    assert stemd(governed, ANA, "quota", "ben")[0] == 77
+    assert {"ana", "ben", "everyone"} <= set(stemd(governed, OLA, "quota")[1].split())
     assert stemd(governed, OLA, "drain")[0] == 0
 
 
@@ -166,7 +168,7 @@ def test_nobody_speaks_for_another(governed, tmp_path):
     as_ana(as_if_ben)
     report = eventually(lambda: governed.failures().get("forged"), 60, "it is refused")
     assert (report["user_id"], report["code"]) == ("ana", "STEMD-P001")
-    bens = tmp_path / "spool" / "bens.wav"  # a file of ben's that somebody else gives a second name, in the inbox
+    bens = governed.spool.root / "bens.wav"  # a file of ben's that somebody else gives a second name, in the inbox
     bens.write_bytes(song)
     os.chown(bens, BEN, GROUP)
     os.link(bens, governed.spool.inbox / "linked.wav")

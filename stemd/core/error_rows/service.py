@@ -30,6 +30,13 @@ ROWS = (
         "The HTTP port cannot be opened.",
         "Set `http.listen` to a free address, or to null for no port; `ss -ltnp` shows who holds it.",
     ),
+    ErrorSpec(
+        "STEMD-C005", _C.UNSUPPORTED, _S.CONFIG, _E.BAD_CONFIG,
+        "A setting needs a network, and the service has none.",
+        "Use what the message names instead, or remove the drop-in 10-no-network.conf (docs/operating.md).",
+        "`handoff.directory` and `handoff.command` need no network, `stemd models fetch` uses that of the command line, and "
+        "alerts leave through whoever asks for /metrics.",
+    ),
     # S: spool
     ErrorSpec(
         "STEMD-S001", _C.PERMISSION, _S.STARTUP, _E.TRY_LATER,

@@ -38,7 +38,7 @@ def a_model_the_user_may_not_use(bench: Bench) -> Seen:
 @provokes("STEMD-P005")
 def a_quota_that_is_used_up(bench: Bench) -> Seen:
     spool = bench.spool()
-    quotas = {"none": {"outbox": 0, "over": "refuse"}}
+    quotas = {"none": {"cpu_per_day": "0s", "over": "refuse"}}
     config = bench.config(spool, defaults={"engine": "stub", "quota": "none"}, quotas=quotas)
     return _refused(bench, spool, config)
 
