@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from stemd.core.config import Loaded
 
 _UNIT = "stemd.service"
+#: Kinds of sinks that speak to another machine, or to this one by its network.
+_BY_NETWORK = frozenset({"webhook", "alertmanager"})
 _PLACE = re.compile(r"(.*):(\d+):(\d+)")
 
 
@@ -46,8 +48,10 @@ def _needs(loaded: Loaded) -> Iterator[Fault]:
     config = loaded.config
     if config.handoff.webhook is not None:
         yield _fault(loaded, "handoff.webhook", "use handoff.directory or handoff.command")
-    if any(sink != "log" for sink in config.alerts.sinks):
-        yield _fault(loaded, "alerts.sinks", "keep `log`, and let Prometheus ask /metrics and Alertmanager tell")
+    if any(sink[0] in _BY_NETWORK for sink in config.alerts.sinks):
+        yield _fault(
+            loaded, "alerts.sinks", "keep `log` or a `command`, and let Prometheus ask /metrics and Alertmanager tell"
+        )
     if config.models.fetch == "auto" and loaded.origins.get("models.fetch", "default") != "default":
         yield _fault(loaded, "models.fetch", "set it to never, and fetch models with `stemd models fetch`")
 
