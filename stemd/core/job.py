@@ -137,9 +137,9 @@ class Request:
     """What is asked of an engine, with every default filled in.
 
     ``stems`` is a number of stems or their names; ``options`` are the engine's own and validated by it.
-    ``retention`` is in seconds. ``mode`` and ``group`` are the permissions of the finished files. Recordings
-    longer than ``threshold`` seconds keep a checkpoint every ``checkpoint`` seconds. ``next`` is the inbox whose job
-    the stems become.
+    ``retention`` and, should the job fail, ``orphan_retention`` are in seconds. ``mode`` and ``group`` are the
+    permissions of the finished files. Recordings longer than ``threshold`` seconds keep a checkpoint every
+    ``checkpoint`` seconds. ``next`` is the inbox whose job the stems become.
     """
 
     engine: str
@@ -152,6 +152,7 @@ class Request:
     tags: Mapping[str, str] = field(default_factory=dict)
     art: str | None = None
     retention: float | None = None
+    orphan_retention: float | None = None
     handoff: Mapping[str, Any] = field(default_factory=dict)
     keep_source: bool = True
     mode: int = 0o640

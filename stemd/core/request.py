@@ -81,7 +81,7 @@ class JobFile:
 def resolve(config: Config, inbox: str | None, job: JobFile | None = None, user: str | None = None) -> Request:
     """What is asked of the engine for a file in ``inbox`` (``None``: the default one) with the job file ``job``.
 
-    Of ``user`` the quota counts: its limits, and the best priority that a job may ask for.
+    Of ``user`` the quota counts (its limits, and the best priority that a job may ask for), and the retention.
     Model, stems and options of a layer count only if they were meant for the engine that is used. Limits and
     retention can only be lowered from layer to layer.
 
@@ -97,6 +97,8 @@ def resolve(config: Config, inbox: str | None, job: JobFile | None = None, user:
     quota = config.quota_of(user) if user else None
     most = (quota.limits, Limits(memory=quota.memory)) if quota else ()
     mode, group = permissions(config, inbox)
+    owner = config.users.get(user) if user else None
+    shorter = (box.retention, owner.retention if owner else None, job.retention)
     return Request(
         engine=engine,
         model=model,
@@ -107,7 +109,8 @@ def resolve(config: Config, inbox: str | None, job: JobFile | None = None, user:
         priority=_priority(job.priority, _first(box.priority, 5), quota.priority if quota else None),
         tags=dict(job.tags or {}),
         art=job.art,
-        retention=_minimum((config.retention.outbox, box.retention, job.retention)),
+        retention=_minimum((config.retention.outbox, *shorter)),
+        orphan_retention=_minimum((config.retention.orphan, *shorter)),
         handoff=dict(job.handoff or {}),
         keep_source=_first(box.source, config.defaults.source) == "keep",
         mode=mode,

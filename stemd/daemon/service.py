@@ -408,7 +408,8 @@ def run(loaded: Loaded, reload: Callable[[], Loaded], *, once: bool = False) -> 
     Raises:
         StemdError: a start-up check failed.
     """
-    logs.configure(loaded.config.log.format, loaded.config.log.level)
+    log = loaded.config.log
+    logs.configure(log.format, log.level, names=log.names, people=loaded.config.users)
     idle = sorted(
         key for key, origin in loaded.origins.items() if origin != "default" and key.startswith(_NOT_IN_FORCE)
     )

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -17,11 +17,14 @@ from structlog.typing import FilteringBoundLogger
 
 from stemd.core.job import printable
 from stemd.ops import journal
+from stemd.ops.pseudonyms import Pseudonyms
 from stemd.spool.sidecar import iso
 
 
-def configure(format: str, level: str) -> None:
+def configure(format: str, level: str, *, names: str = "pseudonyms", people: Iterable[str] = ()) -> None:
     """Set up structlog; ``format``: ``text``, ``json``, ``journal``, or ``auto``.
+
+    ``names``: ``clear``, or ``pseudonyms`` for users and files; ``people`` are the configured users.
 
     ``auto`` is text on a terminal, the journal's own fields where standard error is the journal, else JSON.
     """
@@ -39,6 +42,7 @@ def configure(format: str, level: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _readable,
             structlog.processors.format_exc_info,
+            *([Pseudonyms(people)] if names == "pseudonyms" else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stemd.core import compliance
 from stemd.core.config import Config, JobFile, parse_job
 from stemd.core.errors import StemdError
 from stemd.core.job import Job, JobId, JobState, Length, Source, decode_name, encode_name
@@ -167,7 +168,7 @@ def seal(
     belongs = origin.get("album")
     job = Job(
         work.job_id, user, origin["inbox"] or "", title, source, request, origin["claimed_at"],
-        compliance=_compliance(config),
+        compliance=compliance.marks(config, origin["inbox"], user),
         album={key: belongs[key] for key in ("job_uuid", "place")} if belongs else None, inputs=inputs,
     )  # fmt: skip
     wanted = description.job_uuid if description else None
@@ -186,10 +187,6 @@ def _check_plain(job: Job) -> None:
         json.dumps(job.to_dict(), allow_nan=False)
     except ValueError as error:
         raise StemdError("STEMD-S010", "a number in the job description is not finite") from error
-
-
-def _compliance(config: Config) -> dict[str, Any]:
-    return {"purpose": config.compliance.purpose, "region": config.compliance.region, "erasable": True}
 
 
 def _stem(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -271,6 +272,8 @@ def to_orphan(spool: Spool, work: WorkDir, error: StemdError, user: str) -> Path
             "job_uuid": work.job_id,
             "user_id": job.user_id if job else user,
             "source": {"name": encode_name(name)},
+            "inbox": job.inbox if job else read_origin(work)["inbox"] or "",
+            "compliance": sidecar.compliance_of_failure(job, time.time()) if job else None,
         },
         error,
         attempts.read(work.attempts).records,

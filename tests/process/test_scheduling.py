@@ -33,7 +33,14 @@ def users(tmp_path: Path):
     def daemon(**quota) -> Daemon:
         people = {name: {"quota": "small"} if quota else {} for name in ("ana", "ben", "cem")}
         quotas = {"small": quota} if quota else {}
-        return Daemon(tmp_path, defaults=STUB, users=people, quotas=quotas, engines={"stub": {"workers": {"max": 2}}})
+        return Daemon(
+            tmp_path,
+            log={"names": "clear"},
+            defaults=STUB,
+            users=people,
+            quotas=quotas,
+            engines={"stub": {"workers": {"max": 2}}},
+        )
 
     return daemon
 

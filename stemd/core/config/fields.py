@@ -186,6 +186,12 @@ Tags = Annotated[
     WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "integer"]}}),
 ]
 Free = Annotated[Mapping[str, Any], PlainValidator(units.free), WithJsonSchema({"type": "object"})]
+JobIds = Annotated[
+    tuple[str, ...],
+    PlainValidator(units.job_ids),
+    WithJsonSchema({"type": "array", "items": _text("^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")}),
+    Shown(list),
+]
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]

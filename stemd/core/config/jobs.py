@@ -60,6 +60,18 @@ class LimitsChange(Section):
     pids: Count | None = None
 
 
+class ComplianceChange(Section):
+    """What an inbox or a user changes in ``compliance``; a user's word counts more than an inbox's.
+
+    ``erasable`` and ``legal_hold`` can only protect more than the operator's.
+    """
+
+    purpose: Text | None = None
+    region: Text | None = None
+    erasable: bool | None = None
+    legal_hold: bool | None = None
+
+
 class Inbox(Section):
     """One inbox beyond the default one: the folder ``inbox/NAME`` and what applies to files dropped there."""
 
@@ -79,7 +91,8 @@ class Inbox(Section):
     options: Free = Field(default_factory=dict, description="The engine's own options.")
     limits: LimitsChange = Field(default_factory=LimitsChange, description="Limits below the engine's.")
     priority: Priority | None = Field(default=None, description="0 (first) to 9; absent: 5.")
-    retention: Duration | None = Field(default=None, description="Keep results for less than retention.outbox.")
+    retention: Duration | None = Field(default=None, description="Keep results and failures for less.")
+    compliance: ComplianceChange = Field(default_factory=ComplianceChange, description="Changes to compliance.")
     source: KeepSource | None = Field(default=None, description="keep or delete; absent: defaults.source.")
     next: Name | None = Field(default=None, description="Absent: defaults.next.")
     settle: Duration | None = Field(default=None, description="Absent: defaults.settle.")

@@ -62,7 +62,7 @@ class Config(Section):
     models: Models = Field(default_factory=Models, description="How model weights get here.")
     shutdown: Shutdown = Field(default_factory=Shutdown, description="How the service stops.")
     log: Log = Field(default_factory=Log, description="Logging, to stderr (the journal under systemd).")
-    compliance: Compliance = Field(default_factory=Compliance, description="Written into every sidecar and manifest.")
+    compliance: Compliance = Field(default_factory=Compliance, description="Written into every record of a job.")
     engines: Engines = Field(
         default_factory=dict,
         validate_default=True,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from stemd.core.config.fields import Count, Duration, Name, Priority, Section, Sha256, Size, Texts
-from stemd.core.config.jobs import LimitsChange
+from stemd.core.config.jobs import ComplianceChange, LimitsChange
 
 Uid = Annotated[int, Field(ge=0, le=2**32 - 2)]
 
@@ -28,6 +28,8 @@ class User(Section):
     )
     engines: Texts | None = Field(default=None, description="Engines this user may run; null: all.")
     models: Texts | None = Field(default=None, description="Models this user may run; null: all.")
+    retention: Duration | None = Field(default=None, description="Keep this user's results and failures for less.")
+    compliance: ComplianceChange = Field(default_factory=ComplianceChange, description="Changes to compliance.")
 
 
 class Quota(Section):

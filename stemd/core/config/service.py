@@ -12,6 +12,7 @@ from stemd.core.config.fields import (
     Count,
     Duration,
     Groups,
+    JobIds,
     Listen,
     Section,
     Sha256s,
@@ -85,15 +86,22 @@ class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error."
     )
+    names: Literal["pseudonyms", "clear"] = Field(
+        default="pseudonyms",
+        description="How users and files are named: the journal outlives what is erased. A job's own log names them.",
+    )
 
 
 class Compliance(Section):
-    """Written into every sidecar and manifest as they are."""
+    """Written into every record of a job; inboxes and users may say otherwise."""
 
     purpose: Text | None = Field(
         default=None, description="Why the recordings are processed.", examples=["stem production"]
     )
     region: Text | None = Field(default=None, description="Where.", examples=["EU"])
+    erasable: bool = Field(default=True, description="false: there is a duty to keep them; `stemd erase` refuses.")
+    legal_hold: bool = Field(default=False, description="true: nothing is pruned and nothing erased until it is not.")
+    held_jobs: JobIds = Field(default=(), description="Single jobs under legal hold, by their job_uuid.")
 
 
 class Chunking(Section):
@@ -161,7 +169,11 @@ class Retention(Section):
     outbox: Duration | None = Field(default=30 * 86400.0, description="Finished folders.")
     orphan: Duration | None = Field(default=14 * 86400.0, description="Failed folders, with their sources.")
     status: Duration | None = Field(default=7 * 86400.0, description="status/UUID.json of ended jobs.")
+    logs: Duration | None = Field(default=30 * 86400.0, description="Log files in the state folder (logs/).")
+    usage: Duration | None = Field(default=365 * 86400.0, description="The ledger of what each user has used.")
+    caches: Duration | None = Field(default=7 * 86400.0, description="Caches in the state folder (cache/).")
     audit: Duration | None = Field(default=365 * 86400.0, description="The audit trail.")
+    per_run: Count = Field(default=1000, description="`stemd prune` deletes so many items at most at a time.")
 
 
 class Http(Section):

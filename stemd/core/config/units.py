@@ -235,6 +235,14 @@ def sha256s(value: Any) -> tuple[str, ...]:
     raise ValueError(f"must be a list of sha256, not {show(value)}")
 
 
+def job_ids(value: Any) -> tuple[str, ...]:
+    """A list of job_uuids."""
+    pattern = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    if isinstance(value, list | tuple) and all(isinstance(i, str) and re.fullmatch(pattern, i.lower()) for i in value):
+        return tuple(item.lower() for item in value)
+    raise ValueError(f"must be a list of job_uuids, not {show(value)}")
+
+
 def texts(value: Any) -> tuple[str, ...]:
     """A list of texts, none empty."""
     if isinstance(value, list | tuple) and all(isinstance(item, str) and item for item in value):
