@@ -32,6 +32,8 @@ COMMANDS = {
     "cancel": "stemd.cli.steer:cancel",
     "hold": "stemd.cli.steer:hold",
     "release": "stemd.cli.steer:release",
+    "prune": "stemd.cli.deletion:prune",
+    "erase": "stemd.cli.deletion:erase",
     "explain": "stemd.cli.explain:explain",
     "doctor": "stemd.cli.doctor:doctor",
     "config": "stemd.cli.config_cmd:config_group",

@@ -84,6 +84,7 @@ class Admission:
             self._board.add(live)
             live.write_status()
             live.log("claimed", name=found.path.name, inbox=found.door.name)
+            self._board.tell("claimed", live, names={"name": found.path.name})
             self._quotas.claimed(live.user)
             if isinstance(verdict, Refuse):
                 self._board.give_up(live, verdict.error)

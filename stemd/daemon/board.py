@@ -26,7 +26,7 @@ class Board:
     ``albums`` are those whose jobs are out but have not all ended, with their spools. ``take_follower`` is called for a
     job that follows one that has just been published, each ``on_end`` for every job that has ended, each ``on_failure``
     for a run that failed, ``ran`` for a run that ended (seconds of audio and of CPU), ``delivered`` for a result in the
-    outbox.
+    outbox. ``tell`` is what the audit trail hears: an event, its job, facts.
     """
 
     def __init__(self, config: Config, metrics: Metrics) -> None:
@@ -36,6 +36,7 @@ class Board:
         self.ended: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
         self.on_failure: list[Callable[[Live, ErrorClass], None]] = []
         self.on_end: list[Callable[[Live, Outcome], None]] = []
+        self.tell: Callable[..., None] = lambda event, live, **facts: None
         self.take_follower: Callable[[Spool, WorkDir, str], None] = lambda spool, work, user: None
         self.ran: Callable[[Live, float, float], None] = lambda live, audio, cpu: None
         self.delivered: Callable[[Live, Path], None] = lambda live, folder: None
@@ -146,4 +147,5 @@ class Board:
         live.log("job_ended", outcome=outcome.value, attempts=live.attempts, seconds=seconds, result=target, **facts)
         for listener in self.on_end:
             listener(live, outcome)
+        self.tell("ended", live, outcome=outcome.value, attempts=live.attempts, code=error.code if error else None)
         self.close_albums()

@@ -30,7 +30,10 @@ _DEFERRED_AT_ONCE = 200
 
 
 class Dispatcher:
-    """Moves jobs along. ``draining``: nothing new is taken or started."""
+    """Moves jobs along. ``draining``: nothing new is taken or started; ``suspended``: nor is it while one erases.
+
+    ``upkeep`` is called at each turn with the time (monotonic seconds).
+    """
 
     def __init__(
         self, board: Board, scanners: Iterable[Scanner], pool: Pool, runs: Runs, wake: Callable[[], None]
@@ -45,7 +48,8 @@ class Dispatcher:
         self.takeover = Takeover(board, runs, self.sealer)
         self.scaling = Scaling(board, pool, runs.forecast)
         self.assignment = Assignment(board, pool, runs, self.room, self.quotas, self.scaling)
-        self.draining = False
+        self.draining = self.suspended = False
+        self.upkeep: Callable[[float], None] = lambda now: None
         self._engines: set[str] = set()
         self._deferred_due = self._again_due = 0.0
 
@@ -63,12 +67,13 @@ class Dispatcher:
         self.room.count_anew()
         self.quotas.count_anew(now)
         self.admission.tell_of_room()
-        if not self.draining:
+        if not (self.draining or self.suspended):
             self.admission.take_in(now)
         self.sealer.tick(now)
+        self.upkeep(now)
         self._end_waits(now)
         self.scaling.look(now)
-        if not self.draining:
+        if not (self.draining or self.suspended):
             self.assignment.assign()
             self.assignment.keep_loaded(now)
         self.runs.enforce_limits(now)
@@ -84,7 +89,7 @@ class Dispatcher:
 
     def _pause(self, now: float) -> float:
         due = [now + 1.0, self.runs.governor.next_look()]
-        if not self.draining:
+        if not (self.draining or self.suspended):
             due += [scanner.due() for scanner in self.scanners]
         if (look := self.sealer.next_look()) is not None:
             due.append(look)

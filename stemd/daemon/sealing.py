@@ -124,6 +124,7 @@ class Sealer:
             sha256=job.source.sha256,
             compliance=sidecar.compliance(job),
         )
+        self._board.tell("accepted", live, names={"name": job.source.name, "sha256": job.source.sha256})
 
     def _split(self, live: Live) -> None:
         """The album is no job any more: it waits, off the board, for the jobs it has been split into."""

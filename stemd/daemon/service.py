@@ -22,7 +22,10 @@ from stemd.daemon.aftermath import settle_statuses
 from stemd.daemon.alerts import Alarm
 from stemd.daemon.board import Board
 from stemd.daemon.canary import Canary, with_canary
+from stemd.daemon.chronicle import Chronicle
 from stemd.daemon.control import ControlServer
+from stemd.daemon.deleting import Deleting
+from stemd.daemon.desk import Desk
 from stemd.daemon.dispatcher import Dispatcher
 from stemd.daemon.governor import Governor
 from stemd.daemon.handoff import Handing
@@ -39,12 +42,14 @@ from stemd.ops import logs, web
 from stemd.ops.health import Health
 from stemd.ops.metrics import Metrics
 from stemd.ops.view import DaemonView
-from stemd.spool import flushes, lease, probes, recover
+from stemd.spool import erase, flushes, lease, probes, recover
+from stemd.spool.books import Books
 from stemd.spool.layout import Spool
 from stemd.spool.sidecar import iso
+from stemd.spool.trail import Trail
 
 #: Settings that are checked but that this version does not act on.
-_NOT_IN_FORCE = ("retention.orphan", "retention.status", "retention.audit")
+_NOT_IN_FORCE: tuple[str, ...] = ()
 #: With ``--once``, a retry that is due within so many seconds is waited for.
 _SHORT_RETRY = 60.0
 _STATUS_INTERVAL = 5.0
@@ -85,6 +90,7 @@ class Service:
                 probes.prepare(spool, door_names(self._config))
                 stack.callback(os.close, probes.take_lock(spool))
                 probes.check(spool)
+            self._open_books()
             self._open_port(stack)
             scanners = [self._watch(spool, stack) for spool in self._spools]
             self._lookout = Lookout(scanners, self._metrics)
@@ -114,6 +120,17 @@ class Service:
 
     # ---- start
 
+    def _open_books(self) -> None:
+        """The audit trail; and what is to be gone is gone before anything is taken up."""
+        self._books = Books.of(self._config)
+        self._chronicle = Chronicle(Trail(self._books))
+        self._chronicle.tell("started", version=__version__)
+        self._chronicle.configured(self._config)
+        for spool in self._spools:
+            erase.sweep(spool, self._books)
+        for receipt in erase.resume(self._config, self._books, self._chronicle.trail):
+            logs.get().info("erasure_resumed", order=receipt["order"], verified=receipt["verified"])
+
     def _build(self, scanners: list[Scanner]) -> Dispatcher:
         board = Board(self._config, self._metrics)
         governor = Governor(self._config.governor.cgroups, lambda engine: placement.limits_of(board.config, engine))
@@ -140,7 +157,9 @@ class Service:
         listening = listening or web.bind(str(listen))
         health = Health(self._config, self._spools, self._config.paths.models)
         local = self._config.http.tokens == "auto" and web.is_loopback(web.address(listening))
-        site = web.Site(lambda: self._view, lambda: self._config, health, self._metrics, local=local)
+        site = web.Site(
+            lambda: self._view, lambda: self._config, health, self._metrics, local=local, heard=self._chronicle.heard
+        )
         port = web.Port(web.application(site), listening)
         port.start()
         stack.callback(port.stop)
@@ -148,10 +167,13 @@ class Service:
 
     def _open_control(self, stack: ExitStack) -> None:
         steering = Steering(self._dispatcher, self._reload, lambda: self._look().to_dict())
-        own = os.getuid()
-        server = ControlServer(
-            self._config, self._selector, steering.answer, lambda uid: by_uid(self._config, uid, own)
-        )
+        deleting = Deleting(self._dispatcher, self._chronicle, self._books, steering.stop, self.wake)
+        stack.callback(deleting.close)
+        self._dispatcher.upkeep = deleting.tick
+        self._dispatcher.board.tell = self._chronicle.job
+        desk, own = Desk(steering.answer, deleting, self._chronicle), os.getuid()
+        known = partial(by_uid, self._config, own=own)
+        server = ControlServer(self._config, self._selector, desk.answer, partial(desk.who, known))
         stack.callback(server.close)
 
     def _audit_itself(self, stack: ExitStack) -> None:
@@ -343,6 +365,7 @@ class Service:
             scanner.configure(config)
         self._handing.prepare()
         self._metrics.reload_ok.set(1)
+        self._chronicle.configured(config)
         logs.get().info("reloaded")
 
     # ---- what is shown

@@ -66,6 +66,10 @@ class Steering:
         person.require(Action.STEER, live.user)
         return live
 
+    def stop(self, live: Live) -> None:
+        """Whatever it does, it is to end: for good, and without a person to ask for it."""
+        self._cancel(live)
+
     def _cancel(self, live: Live) -> str:
         live.cancelling = True
         if live.state is JobState.RUNNING:

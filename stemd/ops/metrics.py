@@ -19,6 +19,7 @@ from stemd.core.job import JobState, Outcome
 from stemd.core.limits import Action, Limit
 from stemd.ops.families import ENGINES, ENGINES_AND_NONE, OPEN, Families, counter, gauge, histogram
 from stemd.spool.audit import INVARIANTS
+from stemd.spool.holdings import AREAS
 from stemd.spool.ignore import Ignored
 from stemd.spool.recover import Found
 
@@ -148,6 +149,10 @@ class Metrics(Families):
     violations = counter("invariant_violations_total", "Promises found broken.", {"invariant": _INVARIANTS})
     broken = gauge("invariants_broken", "Places that break a promise, at the last look.", {"invariant": _INVARIANTS})
     audited = gauge("self_audit_last_success_timestamp_seconds", "When the last self-audit ended.")
+
+    # ---- what is kept
+    retention_deleted = counter("retention_deleted_total", "What retention has deleted.", {"area": AREAS})
+    retention_overdue = gauge("retention_overdue_items", "What should have been deleted more than a day ago.")
 
     def __init__(self, engines: tuple[str, ...]) -> None:
         super().__init__(engines)

@@ -43,7 +43,7 @@ class Pseudonyms:
 
     def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         job = event.get("job_uuid")
-        about = event.keys() & (_NAMES | _PATHS) or event.get("inbox") in self._people
+        about = event.keys() & (_NAMES | _PATHS) or self._is_door(event.get("inbox"))
         if job is None and not about:
             return event
         known = self._names_of(str(job), event)
@@ -69,11 +69,18 @@ class Pseudonyms:
             return self.of(value)
         if key in _PATHS:
             return self._path(value)
+        if key == "inbox" and self._is_door(value):
+            home, slash, door = value.rpartition("/")
+            return home + slash + self.of(door)
         if key not in _TEXTS:
-            return self.of(value) if value in known or (key == "inbox" and value in self._people) else value
+            return self.of(value) if value in known else value
         for name in sorted(known, key=len, reverse=True):
             value = value.replace(name, known[name])
         return _QUOTED.sub(lambda found: f"'{self._path(found[0][1:-1])}'", value)
+
+    def _is_door(self, inbox: object) -> bool:
+        """Whether an inbox, its name or its path, is a user's own."""
+        return isinstance(inbox, str) and inbox.rpartition("/")[2] in self._people
 
     def _path(self, value: str) -> str:
         """A path, its parts below the spool's areas as pseudonyms; a name that is no path at all as one."""

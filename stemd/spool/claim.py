@@ -23,6 +23,7 @@ from stemd.core.policy import permit
 from stemd.core.request import resolve, takes_several, user_for
 from stemd.core.stem_roles import by_role
 from stemd.spool import durable, ignore, lease, ownership, sidecar, sources
+from stemd.spool.books import Books, is_buried
 from stemd.spool.intake import Candidate, Kind
 from stemd.spool.layout import Spool, WorkDir, names, safe_title
 from stemd.spool.settle import Writers
@@ -173,6 +174,8 @@ def seal(
     )  # fmt: skip
     wanted = description.job_uuid if description else None
     _check_plain(job)
+    if wanted is not None and is_buried(Books.of(config), wanted):
+        raise AcknowledgedError(wanted)  # delivered once more: it was erased, and stays so
     if wanted not in {None, work.job_id}:
         work, job = _adopt(spool, work, job, JobId(str(wanted)))
     else:

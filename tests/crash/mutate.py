@@ -31,8 +31,15 @@ TESTS = (
     "tests/crash/test_trace_rules.py",
     "tests/unit/spool",
 )
+_OF_DELETION = (
+    "tests/unit/spool/test_deletion_flushes.py",
+    "tests/unit/spool/test_trail.py",
+    "tests/unit/spool/test_retention.py",
+    "tests/crash/test_retention_steps.py",
+)
 #: Tried instead, where the guard was taken out of a module that only they are about.
 TESTS_OF = {
+    **dict.fromkeys(("books", "keyring", "trail", "trash", "erase", "retention"), _OF_DELETION),
     "album": ("tests/crash/test_album_states.py", "tests/crash/test_album_steps.py", "tests/unit/spool/test_album.py"),
     "ledger": ("tests/crash/test_album_states.py", "tests/crash/test_album_steps.py", "tests/unit/spool/test_album.py"),
     "shelf": ("tests/crash/test_checkpoint_states.py",),

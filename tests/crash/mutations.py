@@ -57,6 +57,23 @@ class Guard:
 GUARDS = (
     Guard("renames may replace", "stemd/spool/durable.py", "_RENAME_NOREPLACE = 1", "_RENAME_NOREPLACE = 0"),
     Guard(
+        "what is thrown away is not looked at once more",
+        "stemd/spool/trash.py", "if not still(place):", "if False:", ("tests/unit/spool/test_trash.py",),
+    ),
+    Guard(
+        "retention looks at the living too",
+        "stemd/spool/holdings.py", "if document is None or document.get(\"state\") not in _ENDED:", "if document is None:",
+        ("tests/unit/spool/test_retention.py",),
+    ),
+    Guard(
+        "a prune does not look at the clock",
+        "stemd/spool/retention.py", "if not (steady or force):", "if False:", ("tests/unit/spool/test_retention.py",),
+    ),
+    Guard(
+        "no tombstones",
+        "stemd/spool/erase.py", "bury(books, sorted(order.jobs))", "pass", ("tests/process/test_deletion.py",),
+    ),
+    Guard(
         "renames may replace where the file system lacks the flag",
         "stemd/spool/durable.py", "elif os.path.lexists(target):", "elif False:", ("tests/unit/spool/test_durable.py",),
     ),

@@ -170,7 +170,6 @@ class Retention(Section):
     orphan: Duration | None = Field(default=14 * 86400.0, description="Failed folders, with their sources.")
     status: Duration | None = Field(default=7 * 86400.0, description="status/UUID.json of ended jobs.")
     logs: Duration | None = Field(default=30 * 86400.0, description="Log files in the state folder (logs/).")
-    usage: Duration | None = Field(default=365 * 86400.0, description="The ledger of what each user has used.")
     caches: Duration | None = Field(default=7 * 86400.0, description="Caches in the state folder (cache/).")
     audit: Duration | None = Field(default=365 * 86400.0, description="The audit trail.")
     per_run: Count = Field(default=1000, description="`stemd prune` deletes so many items at most at a time.")

@@ -150,4 +150,11 @@ ROWS = (
         "Its root is another folder than at the start: unmounted, mounted over, or renamed. stemd stopped at once and "
         "wrote nothing into what is there now.",
     ),
+    ErrorSpec(
+        "STEMD-S021", _C.IO_ERROR, _S.CONTROL, _E.TRY_LATER,
+        "The clock jumped: nothing is deleted.",
+        "Check the time (`timedatectl`). If it is right, wait for the next run (the timer's), or `stemd prune --force`.",
+        "Between two runs the wall clock must go on as the machine's own does; after the machine was off, by a week at most. "
+        "Otherwise a wrong date could delete everything that is kept. The run after this one compares with now.",
+    ),
 )  # fmt: skip

@@ -210,6 +210,25 @@ ROWS = (
         "This one job is larger than the user's whole quota.",
         "Split the recording, or let the operator raise the quota; then `stemd retry JOB`.",
     ),
+    ErrorSpec(
+        "STEMD-P011", _C.PERMISSION, _S.CONTROL, _E.REFUSED,
+        "A legal hold lies on this: it is not deleted.",
+        "When the hold is over, remove it from the configuration (`compliance.legal_hold` of the service, the inbox or the "
+        "user, or `compliance.held_jobs`), `stemd reload`, and ask again.",
+        "`stemd prune` leaves it too, whatever its term.",
+    ),
+    ErrorSpec(
+        "STEMD-P012", _C.PERMISSION, _S.CONTROL, _E.REFUSED,
+        "This must be kept: it is not erasable.",
+        "Whoever answers for the duty to keep it decides: `compliance.erasable` of the service, the inbox or the user. "
+        "It is deleted when its term has ended.",
+    ),
+    ErrorSpec(
+        "STEMD-P013", _C.INVALID_JOB, _S.CONTROL, _E.GENERAL,
+        "The erasure is done, but something is still found.",
+        "Look at the files the message names: what stemd did not make, or another user's record that says the same word. "
+        "Delete what is meant by hand, and erase again.",
+    ),
     # X: our bug
     ErrorSpec(
         "STEMD-X001", _C.INTERNAL, _S.SEPARATE, _E.SOFTWARE,

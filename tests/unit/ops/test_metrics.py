@@ -89,6 +89,7 @@ def test_what_may_be_alerted_on_is_there_from_the_start():
 
 def test_labels_are_closed_sets_and_never_names_of_people_or_files(used):
     allowed = {
+        "area",
         "version",
         "python",
         "state",

@@ -55,3 +55,10 @@ def test_free_text_about_a_job_is_cleaned_of_the_names_it_was_told_of_before():
 def test_what_is_about_no_job_stays_as_it_is():
     event = {"event": "http_listening", "address": "127.0.0.1:1", "reason": "'x' is here"}
     assert told(Pseudonyms(), **event) == event
+
+
+@pytest.mark.parametrize("inbox", ["ana", "/srv/stemd/inbox/ana"])
+def test_a_users_own_inbox_is_named_by_a_pseudonym_too(inbox):
+    seen = told(Pseudonyms(["ana"]), event="watching", inbox=inbox)["inbox"]
+    assert "ana" not in seen
+    assert told(Pseudonyms(["ana"]), event="watching", inbox="/srv/stemd/inbox/mixes")["inbox"].endswith("mixes")
