@@ -37,7 +37,7 @@ def parse(data: bytes) -> dict[str, str]:
 
 
 def test_facts_become_fields(listening):
-    logs.configure("journal", "info")
+    logs.configure("journal", "info", names="clear")
     logs.get().warning("claimed", job_uuid="u-1", user_id="ana", name="a=b\x1b[2J\n.wav", stems=["a"], seconds=1.5)
     found = parse(listening.recv(65536))
     assert found["MESSAGE"].startswith("claimed job_uuid=u-1")
@@ -47,7 +47,7 @@ def test_facts_become_fields(listening):
 
 
 def test_what_has_lines_keeps_them_and_forges_no_field(listening):
-    logs.configure("journal", "info")
+    logs.configure("journal", "info", names="clear")
     logs.get().error("crashed", trace="one\nPRIORITY=0\ntwo")
     found = parse(listening.recv(65536))
     assert (found["STEMD_TRACE"], found["PRIORITY"]) == ("one\nPRIORITY=0\ntwo", "3")
@@ -69,7 +69,7 @@ def test_a_journal_that_is_gone_costs_nothing(tmp_path, monkeypatch):
     buffer = io.StringIO()
     monkeypatch.setattr(sys, "stderr", buffer)
     monkeypatch.setattr(journal.Journal.__init__, "__defaults__", (str(tmp_path / "absent"),))
-    logs.configure("journal", "info")
+    logs.configure("journal", "info", names="clear")
     logs.get().info("claimed", name="x")
     assert '"event": "claimed"' in buffer.getvalue()
     structlog.reset_defaults()
