@@ -169,12 +169,15 @@ def test_the_canary_goes_the_whole_way_and_leaves_nothing(tmp_path):
         eventually(lambda: "mine" in daemon.results(), 60, "somebody's song in its inbox is a job like any other")
         last = daemon.metric("stemd_canary_last_success_timestamp_seconds")
         assert last > daemon.metric("stemd_start_timestamp_seconds")
-        assert daemon.metric('stemd_jobs_completed_total{engine="stub",outcome="done"}') == 1
+        counted = 'stemd_jobs_completed_total{engine="stub",outcome="done"}'
+        eventually(lambda: daemon.metric(counted) == 1, 60, "it is counted, and it alone")
         assert daemon.metric("stemd_job_end_to_end_seconds_count") == 1
         daemon.configure(defaults=STUB, alerts={"canary": None})
         daemon.stemd("reload", check=True)
         eventually(lambda: [each.name for each in daemon.spool.outbox.glob("*/*")] == ["mine"], 30)
         eventually(lambda: len(daemon.states()) == 1 and not list(daemon.spool.work.iterdir()), 30)
-        assert [json.loads(each.read_text())["user_id"] for each in (tmp_path / "tickets").iterdir()] == ["canary"]
+        tickets = tmp_path / "tickets"
+        eventually(lambda: any(tickets.glob("[!.]*")), 60, "it is handed over")
+        assert [json.loads(each.read_text())["user_id"] for each in tickets.glob("[!.]*")] == ["canary"]
         assert daemon.events("canary_failed") == []
-        assert daemon.metric("stemd_canary_last_success_timestamp_seconds") == 0
+        eventually(lambda: daemon.metric("stemd_canary_last_success_timestamp_seconds") == 0, 30, "it is off")

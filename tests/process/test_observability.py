@@ -16,7 +16,7 @@ STUB = {"engine": "stub", "model": "stub"}
 def day(tmp_path_factory):
     """A daemon that has had a small day, its metrics as text, and its finished folder's log."""
     home = tmp_path_factory.mktemp("day")
-    with Daemon(home, defaults=STUB) as daemon:
+    with Daemon(home, defaults=STUB, log={"names": "clear"}) as daemon:
         (daemon.spool.inbox / ".hidden.wav").write_bytes(b"x")
         (daemon.spool.inbox / "half.wav.part").write_bytes(b"x")
         daemon.drop(write_wav(home / "song.wav", seconds=1.0))
