@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from stemd.core.errors import StemdError
-from stemd.spool import flushes
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
@@ -51,8 +50,7 @@ def fsync(path: Path) -> None:
     with io_errors(f"fsync {path.name!r}"):
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            with flushes.told():
-                os.fsync(descriptor)
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
@@ -131,8 +129,7 @@ def write(
             file.flush()
             ready(temporary)
             if durable:
-                with flushes.told():
-                    os.fsync(file.fileno())
+                os.fsync(file.fileno())
         temporary.replace(path)
     if durable:
         fsync(path.parent)
@@ -171,8 +168,7 @@ def append(path: Path, line: bytes) -> None:
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
             os.write(descriptor, b"\n" * torn + line + b"\n")
-            with flushes.told():
-                os.fsync(descriptor)
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
     if fresh:

@@ -1,1 +1,0 @@
-"""Songs as notes: everything is drawn from one random generator, and nothing is copied from any music."""

@@ -1,1 +1,0 @@
-"""From notes to sound: a soundfont, synthesisers, drum kits, singers, effects, mastering."""
