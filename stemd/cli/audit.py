@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -49,3 +50,63 @@ def audit_spool(config_file: Path | None, as_json: bool, spool: Path | None) -> 
     if not as_json:
         report.note(f"{len(found)} promises are broken" if found else f"all is well ({read / 1e6:.1f} MB were read)")
     return Exit.GENERAL if found else Exit.OK
+
+
+@audit.command("verify")
+@click.option("--head", metavar="SEQ:HASH", help="A head that was noted before (a receipt has one): it must be in it.")
+@options.common_with_spool
+def audit_verify(config_file: Path | None, as_json: bool, spool: Path | None, head: str | None) -> int:
+    """Check that nobody has altered the audit trail.
+
+    Finds any record that was altered, removed, inserted or reordered, and a missing beginning or end. Works beside a
+    running daemon and without one; changes nothing.
+
+    The exit status is 0 when all is well, 1 when something was altered.
+    """
+    from stemd.spool import trail
+    from stemd.spool.books import Books
+
+    books = Books.of(options.loaded(config_file, spool).config)
+    found = list(trail.verify(books))
+    count, known = 0, head is None
+    for record in trail.records(books):
+        count += 1
+        known = known or f"{record.get('seq')}:{record.get('hash')}" == head
+    if not known:
+        found.append(f"the noted head {head} is not in it")
+    if as_json:
+        report.document(ok=not found, problems=found, records=count)
+    for each in [] if as_json else found:
+        click.echo(report.text(each))
+    if not as_json:
+        report.note(f"{len(found)} things are wrong" if found else f"all is well ({count} records)")
+    return Exit.GENERAL if found else Exit.OK
+
+
+@audit.command("export")
+@click.option("--user", metavar="USER", help="Only what is about, or was done by, this user.")
+@click.option("--job", metavar="JOB_UUID", help="Only what is about this job.")
+@options.common_with_spool
+def audit_export(
+    config_file: Path | None, as_json: bool, spool: Path | None, user: str | None, job: str | None
+) -> None:
+    """Write the audit trail as JSON lines, for an auditor.
+
+    Users, jobs and files are pseudonyms. Who holds the keys can ask for one user's or one job's records by name, as
+    long as they have not been erased.
+    """
+    from stemd.spool import trail
+    from stemd.spool.books import Books
+    from stemd.spool.keyring import Keyring
+
+    books = Books.of(options.loaded(config_file, spool).config)
+    keys = Keyring(books.keys)
+    who = keys.pseudonym("user", user, make=False) if user is not None else None
+    what = keys.pseudonym("job", job.lower(), make=False) if job is not None else None
+    if (user is not None and who is None) or (job is not None and what is None):
+        report.note("there is no key to that: nothing was recorded under it, or it was erased")
+        return
+    for record in trail.records(books):
+        about = {record.get("user"), record.get("actor", {}).get("user"), record.get("user_pseudonym")}
+        if (who is None or who in about) and (what is None or record.get("job") == what):
+            click.echo(json.dumps(record, ensure_ascii=True))

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from stemd.core.errors import StemdError
 from stemd.core.job import JobState
-from stemd.core.request import user_for
 from stemd.ops.jobs import JobView, reason_of
-from stemd.spool import claim, deliver, durable, intents, joblock, probes, recover, sidecar
+from stemd.spool import deliver, durable, intents, joblock, ownership, probes, recover, sidecar
 from stemd.spool.intents import Intent
 from stemd.spool.layout import Spool, WorkDir
 from stemd.spool.recover import Found
@@ -53,7 +52,7 @@ def cancel(config: Config, view: JobView) -> str:
     with _owned(spool):
         work = _unfinished(spool, job_id)
         joblock.release(work)
-        user = view.user_id or user_for(config, claim.read_origin(work)["inbox"])
+        user = view.user_id or ownership.of_claimed(config, work)
         target = deliver.to_orphan(spool, work, error, user)
         state = JobState.CANCELLED.value
         _note(spool, job_id, state=state, stage="ended", user_id=user, reason=reason_of(error), result=str(target))
@@ -143,4 +142,6 @@ def _note(spool: Spool, job_id: str, **changes: object) -> None:
     known = durable.read_json(spool.status_file(job_id)) or {}
     for key in ("schema_version", "job_uuid", "updated_at"):
         known.pop(key, None)
-    sidecar.write_status(spool, job_id, {**known, "next_attempt_at": None, "eta_seconds": None, **changes})
+    sidecar.write_status(
+        spool, job_id, {**known, "next_attempt_at": None, "eta_seconds": None, "realtime_factor": None, **changes}
+    )

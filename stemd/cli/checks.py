@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -71,6 +72,7 @@ def everything(config: Config) -> Iterator[Finding]:
         yield from spool(Spool(root))
     yield from inotify()
     yield from leases(config)
+    yield from limits(config)
     yield from http(config)
     yield from engines(config)
     yield from models(config)
@@ -134,6 +136,22 @@ def spool(spool: Spool) -> Iterator[Finding]:
         yield bad("daemon", StemdError("STEMD-S017", f"none is running on {spool.root}"), "warn")
     else:
         yield ok("daemon", f"running on {spool.root}" + (f", process {owner}" if owner else ""))
+
+
+def limits(config: Config) -> Iterator[Finding]:
+    """How a running daemon keeps jobs within their limits."""
+    from stemd.daemon import control
+
+    try:
+        found = control.request(config, {"op": "state"})["limits"]
+    except (StemdError, KeyError):
+        return  # none runs, or it is not ours to ask
+    if found["by"] == "sampling":
+        yield ok("limits", f"kept by looking each second: {printable(found['reason'])}")
+    else:
+        yield ok(
+            "limits", f"kept by the kernel ({found['by']}: {', '.join(found['kernel'])}), disk and time by looking"
+        )
 
 
 def _areas(what: str, spool: Spool, owner: int | None) -> Iterator[Finding]:
@@ -213,6 +231,8 @@ def _livez(host: str, port: int) -> bool:
     try:
         with opener.open(f"http://{place}/livez", timeout=2) as answer:
             return bool(answer.status == 200)
+    except urllib.error.HTTPError as refused:  # it is ours, and asks for a token
+        return 'realm="stemd"' in str(refused.headers.get("WWW-Authenticate"))
     except (OSError, ValueError):
         return False
 

@@ -36,7 +36,13 @@ def config_group() -> None:
 @_options
 def check(file: Path | None, as_json: bool) -> None:
     """Find all faults at once, each with file, line and column."""
+    from stemd.cli import network
+
     loaded = _load(file, as_json)
+    try:
+        network.require(loaded)
+    except StemdError as error:
+        _fail(error, as_json)
     files = [str(path) for path in loaded.files]
     if as_json:
         _print_json({"ok": True, "files": files, "faults": []})

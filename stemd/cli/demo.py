@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +35,13 @@ defaults: {{engine: demucs, model: nano, stems: 4, settle: 200ms}}
 paths: {{run: {run}}}
 http: {{listen: null}}
 """
-_HONEST = (
-    "nano is a small model that comes with stemd: it shows the machine working, not what separation can sound like.\n"
-    "For the real one: stemd models fetch htdemucs"
-)
+_HONEST = """\
+These stems are the work of nano, the small model that comes with stemd, trained on synthetic songs only (its model card
+and docs/training.md tell how). On this song its mean SI-SDR is {si_sdr:.1f} dB, where the mix itself
+has {mixture:.1f} dB. It shows the machine working, not what separation can sound like. For that, once:
+
+    {better}"""
+_BETTER = "stemd models fetch htdemucs"
 _START_PATIENCE = 60.0
 _STOP_PATIENCE = 45.0
 
@@ -186,11 +189,19 @@ def _measure(stage: Stage, folder: Path, seconds: float) -> dict[str, Any]:
         "result": printable(str(folder)),
         "model": manifest["model"],
         "stems": stems,
+        "si_sdr": _mean(stem["si_sdr"] for stem in stems),
+        "si_sdr_mixture": _mean(stem["si_sdr_mixture"] for stem in stems),
+        "better_model": _BETTER,
         "audio_seconds": round(audio, 3),
         "seconds": round(seconds, 3),
         "work_seconds": work,
         "realtime_factor": round(audio / work, 2),
     }
+
+
+def _mean(values: Iterable[float]) -> float:
+    numbers = list(values)
+    return round(sum(numbers) / len(numbers), 2)
 
 
 def _show(facts: dict[str, Any], kept: Path | None) -> None:
@@ -211,7 +222,7 @@ def _show(facts: dict[str, Any], kept: Path | None) -> None:
         f"({facts['realtime_factor']:.1f} × realtime), {facts['seconds']:.1f} s from drop to finished folder, "
         "with the start of the worker.\n"
     )
-    click.echo(_HONEST)
+    click.echo(_HONEST.format(si_sdr=facts["si_sdr"], mixture=facts["si_sdr_mixture"], better=_BETTER))
     where = f"Everything is in {printable(str(kept))}" if kept else "The files were removed; --keep DIR keeps them."
     click.echo(f"\n{where}")
 

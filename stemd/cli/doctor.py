@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from stemd.cli import checks, options, report
+from stemd.cli import checks, network, options, report
 from stemd.cli.checks import Finding
 from stemd.core.errors import Exit, StemdError
 
@@ -45,6 +45,10 @@ def _findings(config_file: Path | None, spool: Path | None) -> Iterator[Finding]
         yield from checks.packages()
         return
     yield checks.ok("config", ", ".join(map(str, loaded.files)) or "no file: flags and environment only")
+    try:
+        network.require(loaded)
+    except StemdError as error:
+        yield checks.bad("network", error)
     yield from checks.everything(loaded.config)
 
 

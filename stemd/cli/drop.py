@@ -59,7 +59,7 @@ def check(file: Path) -> None:
     if not ignore.is_audio(file.name):
         raise StemdError("STEMD-S009", f"{shown} has no audio suffix")
     if (reason := ignore.ignored(file.name)) is not None:
-        raise StemdError("STEMD-S009", f"{shown}: {reason}", remedy="Rename it first.")
+        raise StemdError("STEMD-S009", f"{shown}: {reason.sentence}", remedy="Rename it first.")
 
 
 def drop_file(file: Path, inbox: Path, taken: frozenset[str]) -> Drop:

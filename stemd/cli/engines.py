@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stemd.cli import options, report
+from stemd.cli import options, report, workers
 from stemd.core.errors import StemdError
 from stemd.core.job import printable
 
@@ -35,11 +35,29 @@ def engines(context: click.Context, config_file: Path | None, as_json: bool) -> 
     store, _ = options.model_store(config_file)
     catalogue = models.catalogue(store)
     found = [_facts(name, catalogue, config_file) for name in base.names()]
+    running = _workers(config_file)
     if as_json:
-        report.document(engines=found)
+        report.document(engines=[{**each, "workers": running.get(each["name"])} for each in found])
         return
-    rows = [(e["name"], e["version"] or "not installed", ", ".join(e["models_here"]) or "none") for e in found]
-    click.echo(report.table(("ENGINE", "VERSION", "MODELS HERE"), rows))
+    rows = [
+        (
+            each["name"],
+            each["version"] or "not installed",
+            ", ".join(each["models_here"]) or "none",
+            workers.sentence(running[each["name"]]) if each["name"] in running else "",
+        )
+        for each in found
+    ]
+    click.echo(report.table(("ENGINE", "VERSION", "MODELS HERE", "WORKERS"), rows))
+
+
+def _workers(config_file: Path | None) -> dict[str, Any]:
+    """Each engine's workers, where a daemon runs and tells us; works without any configuration."""
+    try:
+        shared = workers.ask(options.places(config_file))
+    except StemdError:
+        return {}
+    return {each["engine"]: each for each in shared["engines"]} if shared else {}
 
 
 @engines.command("install")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from stemd.cli import options, report
+from stemd.cli import options, report, workers
 from stemd.core.job import JobState, printable
 from stemd.ops.snapshot import JobView, Root, Snapshot, find_job, snapshot
 
@@ -29,11 +29,13 @@ def status(config_file: Path | None, as_json: bool, spool: Path | None, job: str
         report.document(**view.to_dict()) if as_json else click.echo(details(view))
         return
     now = snapshot(where)
+    shared = workers.ask(where) if any(root.owner is not None for root in now.roots) else None
     if as_json:
         unfinished = [view.to_dict() for view in now.jobs if not view.ended]
-        report.document(spools=[asdict(root) for root in now.roots], counts=dict(now.counts), jobs=unfinished)
+        spools = [asdict(root) for root in now.roots]
+        report.document(spools=spools, counts=dict(now.counts), jobs=unfinished, scaling=shared)
         return
-    click.echo(overview(now))
+    click.echo("\n".join([overview(now), *workers.lines(shared)]))
     unfinished_jobs = [view for view in now.jobs if not view.ended]
     if unfinished_jobs:
         click.echo("\n" + jobs_table(unfinished_jobs))

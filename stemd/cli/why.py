@@ -12,6 +12,7 @@ from stemd.cli import options, report
 from stemd.core.errors import StemdError
 from stemd.core.job import printable
 from stemd.ops import inboxes, snapshot
+from stemd.ops.jobs import kept_reasons
 from stemd.ops.snapshot import Where
 from stemd.spool.layout import Spool
 
@@ -45,17 +46,19 @@ def explain_entry(where: Where, path: Path) -> dict[str, Any] | None:
         names = frozenset(where.inboxes) | frozenset(where.users)
         found = inboxes.locate(path, inboxes.doors(spool, names))
         if found is not None and os.path.lexists(found.path):
-            return _facts(found, found.error or _ask(where, found.path) or _silent(spool))
+            return _facts(found, found.error or _ask(where, spool, found.path) or _silent(spool))
     return None
 
 
-def _ask(where: Any, path: Path) -> StemdError | str | None:
-    """What the daemon says; ``None`` when none answers."""
+def _ask(where: Any, spool: Spool, path: Path) -> StemdError | str | None:
+    """What the daemon says; ``None`` when none answers. Whom it does not answer is told what stands in ``status/``."""
     from stemd.daemon import control
 
     try:
         return str(control.request(where, {"op": "why", "path": str(path)})["reason"])
     except StemdError as error:
+        if error.code == "STEMD-P003" and (known := kept_reasons(spool).get(str(path.relative_to(spool.inbox)))):
+            return StemdError(known["code"], known["message"], remedy=known["remedy"])
         return None if error.code == "STEMD-S017" else error
 
 

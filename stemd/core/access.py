@@ -5,6 +5,8 @@ Whoever owns a job may see, hear, steer and erase it. What a role may do beyond 
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from stemd.core.config import Config
 
 Role = Literal["user", "viewer", "operator", "admin"]
+
+
+#: Whom the kernel names where a user namespace hides who it is (``/proc/sys/kernel/overflowuid``).
+OVERFLOW = 65_534
 
 
 class Action(StrEnum):
@@ -67,11 +73,35 @@ def by_uid(config: Config, uid: int, own: int) -> Person:
     """Who a process of the user ``uid`` is to a daemon that runs as ``own``: root and that user are admins.
 
     Raises:
-        StemdError: STEMD-P003, no configured user has this uid.
+        StemdError: STEMD-P003, no configured user has this uid, or it cannot be seen whose it is.
     """
     if uid in {0, own}:
         return Person(None, "admin")
+    name = owner_by_uid(config, uid, own)
+    if name is not None:
+        return Person(name, config.users[name].role)
+    if uid == OVERFLOW:
+        message = f"the daemon sees you as uid {uid}, which is nobody's"
+        remedy = "Install the drop-in 20-other-users.conf (docs/operating.md): with PrivateUsers= all look alike."
+        raise StemdError("STEMD-P003", message, remedy=remedy)
+    remedy = "Ask the operator to write your uid into `users.NAME.uid`, or run this as the service's user."
+    raise StemdError("STEMD-P003", f"uid {uid} is no user of this daemon", remedy=remedy)
+
+
+def owner_by_uid(config: Config, uid: int, own: int) -> str | None:
+    """The configured user whose files those of ``uid`` are, to a daemon that runs as ``own``.
+
+    Root's and the daemon's own are nobody's: they arrive for others, by a file server that runs as either.
+    """
+    if uid in {0, own, OVERFLOW}:
+        return None
+    return next((name for name, user in config.users.items() if user.uid == uid), None)
+
+
+def by_token(config: Config, token: str) -> Person | None:
+    """Who bears ``token``; how long the answer takes tells nothing about any user's."""
+    digest, found = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest(), None
     for name, user in config.users.items():
-        if user.uid == uid:
-            return Person(name, user.role)
-    raise StemdError("STEMD-P003", f"uid {uid} is no user of this daemon (users.NAME.uid)")
+        if user.token_sha256 is not None and hmac.compare_digest(digest, user.token_sha256):
+            found = Person(name, user.role)
+    return found

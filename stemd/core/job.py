@@ -120,12 +120,16 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Hard limits of one job: bytes of memory and disk, CPU cores, seconds. ``None`` is no limit."""
+    """Hard limits of one job: bytes of memory and disk, CPU cores, seconds, processes and threads.
+
+    ``None`` is no limit.
+    """
 
     memory: int | None = None
     cpu: float | None = None
     disk: int | None = None
     time: float | None = None
+    pids: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +137,9 @@ class Request:
     """What is asked of an engine, with every default filled in.
 
     ``stems`` is a number of stems or their names; ``options`` are the engine's own and validated by it.
-    ``retention`` is in seconds. ``mode`` and ``group`` are the permissions of the finished files. Recordings
-    longer than ``threshold`` seconds keep a checkpoint every ``checkpoint`` seconds. ``next`` is the inbox whose job
-    the stems become.
+    ``retention`` and, should the job fail, ``orphan_retention`` are in seconds. ``mode`` and ``group`` are the
+    permissions of the finished files. Recordings longer than ``threshold`` seconds keep a checkpoint every
+    ``checkpoint`` seconds. ``next`` is the inbox whose job the stems become.
     """
 
     engine: str
@@ -148,6 +152,7 @@ class Request:
     tags: Mapping[str, str] = field(default_factory=dict)
     art: str | None = None
     retention: float | None = None
+    orphan_retention: float | None = None
     handoff: Mapping[str, Any] = field(default_factory=dict)
     keep_source: bool = True
     mode: int = 0o640
@@ -185,8 +190,9 @@ class Length:
 class Source:
     """A file a job works on. ``name`` is its original name, ``path`` where it stands below ``work/J/src``.
 
-    ``bytes`` and ``modified_ns`` are those it was hashed with: a file that has others by now has changed since.
-    ``length`` is what it declares, ``None`` where that could not be read.
+    ``bytes``, ``modified_ns`` and ``changed_ns`` (its ctime) are those it was hashed with: a file that has another
+    size or mtime by now has changed since, one with another ctime may have. ``length`` is what it declares, ``None``
+    where that could not be read.
     """
 
     name: str
@@ -195,6 +201,7 @@ class Source:
     bytes: int
     modified_ns: int
     length: Length | None = None
+    changed_ns: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -204,6 +211,7 @@ class Source:
             "bytes": self.bytes,
             "modified_ns": self.modified_ns,
             "length": asdict(self.length) if self.length else None,
+            "changed_ns": self.changed_ns,
         }
 
     @classmethod
@@ -215,6 +223,7 @@ class Source:
             bytes=data["bytes"],
             modified_ns=data["modified_ns"],
             length=Length(**data["length"]) if data.get("length") else None,
+            changed_ns=data.get("changed_ns"),
         )
 
 

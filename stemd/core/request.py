@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -77,9 +78,10 @@ class JobFile:
     handoff: Mapping[str, Any] | None = None
 
 
-def resolve(config: Config, inbox: str | None, job: JobFile | None = None) -> Request:
+def resolve(config: Config, inbox: str | None, job: JobFile | None = None, user: str | None = None) -> Request:
     """What is asked of the engine for a file in ``inbox`` (``None``: the default one) with the job file ``job``.
 
+    Of ``user`` the quota counts (its limits, and the best priority that a job may ask for), and the retention.
     Model, stems and options of a layer count only if they were meant for the engine that is used. Limits and
     retention can only be lowered from layer to layer.
 
@@ -92,26 +94,39 @@ def resolve(config: Config, inbox: str | None, job: JobFile | None = None) -> Re
     engine = job.engine or home
     model, stems = _model(config, inbox, job, engine)
     operator = config.engine(engine).limits
+    quota = config.quota_of(user) if user else None
+    most = (quota.limits, Limits(memory=quota.memory)) if quota else ()
     mode, group = permissions(config, inbox)
+    owner = config.users.get(user) if user else None
+    shorter = (box.retention, owner.retention if owner else None, job.retention)
     return Request(
         engine=engine,
         model=model,
         stems=stems,
         output=_output(config, inbox, job, engine),
         options=_over(box.options if home == engine else {}, job.options or {}),
-        limits=_lowest((operator, box.limits, job.limits or Limits())),
-        priority=_first(job.priority, box.priority, 5),
+        limits=_lowest((operator, box.limits, *most, job.limits or Limits())),
+        priority=_priority(job.priority, _first(box.priority, 5), quota.priority if quota else None),
         tags=dict(job.tags or {}),
         art=job.art,
-        retention=_minimum((config.retention.outbox, box.retention, job.retention)),
+        retention=_minimum((config.retention.outbox, *shorter)),
+        orphan_retention=_minimum((config.retention.orphan, *shorter)),
         handoff=dict(job.handoff or {}),
         keep_source=_first(box.source, config.defaults.source) == "keep",
         mode=mode,
         group=group,
         threshold=config.chunking.threshold,
         checkpoint=config.chunking.checkpoint,
-        next=None if takes_several(engine) else _first(box.next, config.defaults.next),
+        next=None if takes_several(engine) else _first(box.next, config.defaults.next) or None,
     )
+
+
+def default_model(config: Config, engine: str) -> str | None:
+    """The model that jobs of this engine use when they name none: of the default inbox, else of the engine's first."""
+    for inbox in (None, *(name for name, box in config.inboxes.items() if box.engine == engine)):
+        with suppress(StemdError):
+            return _model(config, inbox, JobFile(), engine).model
+    return None
 
 
 def permissions(config: Config, inbox: str | None) -> tuple[int, str | None]:
@@ -120,11 +135,12 @@ def permissions(config: Config, inbox: str | None) -> tuple[int, str | None]:
     return _first(box.mode, defaults.mode), _first(box.group, defaults.group)
 
 
-def user_for(config: Config, inbox: str | None, job: JobFile | None = None) -> str:
+def user_for(config: Config, inbox: str | None, job: JobFile | None = None, dropper: str | None = None) -> str:
     """Whose job it is that arrived in ``inbox`` (``None``: the default one) with the job file ``job``.
 
-    A configured inbox belongs to its ``user``, a folder with a user's name to that user, the rest to
-    ``defaults.user``. Where the inbox says ``trust: manifest`` the job's own ``user_id`` is believed.
+    A configured inbox belongs to its ``user``, a folder with a user's name to that user. What lies in any other is
+    that of ``dropper``, the configured user who owns the file itself, else of ``defaults.user``. Where the inbox says
+    ``trust: manifest`` the job's own ``user_id`` is believed.
 
     Raises:
         StemdError: STEMD-P001, the job claims another user; STEMD-S010, a trusted job lacks job_uuid or user_id.
@@ -139,10 +155,27 @@ def user_for(config: Config, inbox: str | None, job: JobFile | None = None) -> s
                 f"inbox {inbox} takes only jobs whose job.yaml gives {' and '.join(missing)}: missing here",
             )
         return claimed
-    owner = box.user or (inbox if inbox in config.users else None) or config.defaults.user
+    at_home = box.user or (inbox if inbox in config.users else None)
+    owner = at_home or dropper or config.defaults.user
     if claimed not in {None, owner}:
-        raise StemdError("STEMD-P001", f"the job says user_id {claimed!r}, but {_place(inbox)} belongs to {owner!r}")
+        what = "what it came in" if dropper and not at_home else _place(inbox)
+        raise StemdError("STEMD-P001", f"the job says user_id {claimed!r}, but {what} belongs to {owner!r}")
     return owner
+
+
+def presumed_user(config: Config, inbox: str | None, dropper: str | None = None) -> str:
+    """Whose an entry of ``inbox`` is as long as nobody has read its job file."""
+    try:
+        return user_for(config, inbox, None, dropper)
+    except StemdError:
+        return config.defaults.user
+
+
+def _priority(asked: int | None, given: int, best: int | None) -> int:
+    """What a job asks for, but no better than ``best``, unless its inbox gives that by itself."""
+    if asked is None or best is None:
+        return given if asked is None else asked
+    return max(asked, min(best, given))
 
 
 def _place(inbox: str | None) -> str:
@@ -198,5 +231,5 @@ def _minimum(values: Iterable[Any]) -> Any:
 
 
 def _lowest(layers: Iterable[Any]) -> Limits:
-    layers = tuple(layers)
-    return Limits(*(_minimum(getattr(layer, key) for layer in layers) for key in ("memory", "cpu", "disk", "time")))
+    layers, keys = tuple(layers), ("memory", "cpu", "disk", "time", "pids")
+    return Limits(*(_minimum(getattr(layer, key) for layer in layers) for key in keys))

@@ -43,5 +43,12 @@ def _results(spool: Spool) -> dict[str, str]:
 
 
 def _correct(spool: Spool, job_id: str, status: dict[str, Any], state: JobState, result: str) -> None:
-    ended = {"state": state.value, "stage": "ended", "result": result, "next_attempt_at": None, "eta_seconds": None}
+    ended = {
+        "state": state.value,
+        "stage": "ended",
+        "result": result,
+        "next_attempt_at": None,
+        "eta_seconds": None,
+        "realtime_factor": None,
+    }
     sidecar.write_status(spool, job_id, {**status, **ended})

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
 
 from stemd.core.config import Config
-from stemd.core.errors import DISK_TROUBLE, StemdError
+from stemd.core.errors import DISK_TROUBLE, ErrorClass, StemdError
 from stemd.core.job import JobId, JobState, Outcome
 from stemd.daemon.live import Live
 from stemd.ops import logs
@@ -24,7 +24,9 @@ class Board:
     """The jobs in memory. ``ended`` counts what ended since the start, by outcome.
 
     ``albums`` are those whose jobs are out but have not all ended, with their spools. ``take_follower`` is called for a
-    job that follows one that has just been published.
+    job that follows one that has just been published, each ``on_end`` for every job that has ended, each ``on_failure``
+    for a run that failed, ``ran`` for a run that ended (seconds of audio and of CPU), ``delivered`` for a result in the
+    outbox. ``tell`` is what the audit trail hears: an event, its job, facts.
     """
 
     def __init__(self, config: Config, metrics: Metrics) -> None:
@@ -32,7 +34,12 @@ class Board:
         self.jobs: dict[JobId, Live] = {}
         self.albums: dict[JobId, Spool] = {}
         self.ended: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
+        self.on_failure: list[Callable[[Live, ErrorClass], None]] = []
+        self.on_end: list[Callable[[Live, Outcome], None]] = []
+        self.tell: Callable[..., None] = lambda event, live, **facts: None
         self.take_follower: Callable[[Spool, WorkDir, str], None] = lambda spool, work, user: None
+        self.ran: Callable[[Live, float, float], None] = lambda live, audio, cpu: None
+        self.delivered: Callable[[Live, Path], None] = lambda live, folder: None
 
     def add(self, live: Live) -> None:
         self.jobs[live.id] = live
@@ -99,6 +106,7 @@ class Board:
         following: list[WorkDir] = []
         target = deliver.to_outbox(live.spool, live.work, live.job, following.append)
         self.published(live, str(target))
+        self.delivered(live, target)
         for work in following:
             self.take_follower(live.spool, work, live.user)
 
@@ -132,8 +140,12 @@ class Board:
         self.jobs.pop(live.id, None)
         self.ended[outcome] += 1
         seconds = round(max(0.0, time.time() - live.claimed_at), 3)
-        self.metrics.completed.labels(live.engine, outcome.value).inc()
-        self.metrics.end_to_end.observe(seconds)
-        facts: dict[str, Any] = {"code": error.code} if error else {}
+        if not live.is_canary:
+            self.metrics.completed.labels(live.engine, outcome.value).inc()
+            self.metrics.end_to_end.observe(seconds)
+        facts = {**live.summary(), **({"code": error.code, "class": error.error_class.value} if error else {})}
         live.log("job_ended", outcome=outcome.value, attempts=live.attempts, seconds=seconds, result=target, **facts)
+        for listener in self.on_end:
+            listener(live, outcome)
+        self.tell("ended", live, outcome=outcome.value, attempts=live.attempts, code=error.code if error else None)
         self.close_albums()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stemd.core.canary import is_canary
 from stemd.core.errors import StemdError
 from stemd.core.job import Job, JobId, JobState, advance, encode_name
 from stemd.core.room import Need
@@ -21,8 +22,10 @@ _STATUS_INTERVAL = 1.0
 class Live:
     """A job in ``work/``. ``job`` is ``None`` until it is sealed; ``started`` is monotonic seconds.
 
+    ``waited`` are the seconds from claim to first start, ``spent`` what its last run used.
     ``chunks`` is the most checkpoints it ever had, ``ooms`` how often it ran out of memory. ``unended`` is why it
-    should be in orphan/ but could not be put there: the disk refused. ``need`` is what it was promised of the disk.
+    should be in orphan/ but could not be put there: the disk refused. ``need`` is what it was promised of the disk,
+    ``cpu`` the CPU seconds that its runs have told of.
     """
 
     spool: Spool
@@ -40,8 +43,11 @@ class Live:
     started: float | None = None
     cancelling: bool = False
     chunks: int = 0
+    waited: float | None = None
+    spent: dict[str, Any] = field(default_factory=dict)
     unended: StemdError | None = None
     need: Need = field(default_factory=Need)
+    cpu: float = 0.0
     claimed_at: float = field(default_factory=time.time)
     _status_due: float = 0.0
 
@@ -52,6 +58,11 @@ class Live:
     @property
     def engine(self) -> str:
         return self.job.request.engine if self.job else "none"
+
+    @property
+    def is_canary(self) -> bool:
+        """Whether it is the service's own trial: in no statistics."""
+        return is_canary(self.job)
 
     def enter(self, state: JobState, stage: str, *, reason: StemdError | None = None) -> None:
         """Change the state and say so in ``status/``."""
@@ -86,6 +97,26 @@ class Live:
         if self.work.path.is_dir():
             logs.append_job_log(self.work.log, event, time.time(), job_uuid=self.id, **facts, **fields)
 
+    def summary(self) -> dict[str, Any]:
+        """What the last line of the job's log says beside how it ended; what is not known is left out."""
+        job = self.job
+        length = job.source.length if job else None
+        wall, audio = (
+            self.spent.get("wall_seconds"),
+            self.spent.get("audio_seconds", length.seconds if length else None),
+        )
+        facts = {
+            "stems": job.request.stems if job else None,
+            "format": job.request.output.format if job else None,
+            "options": dict(job.request.options) if job and job.request.options else None,
+            "audio_seconds": audio,
+            "wait_seconds": None if self.waited is None else round(self.waited, 3),
+            "realtime": round(audio / wall, 3) if audio and wall else None,
+            "interruptions": self.interruptions or None,
+            **{key: self.spent.get(key) for key in ("wall_seconds", "cpu_seconds", "peak_rss_bytes")},
+        }
+        return {key: value for key, value in facts.items() if value is not None}
+
     def _document(self, result: str | None) -> dict[str, Any]:
         job = self.job
         return {
@@ -98,20 +129,40 @@ class Live:
             "title": job.title if job else None,
             "source": encode_name(job.source.name) if job else None,
             "source_sha256": job.source.sha256 if job else None,
+            "cpu_seconds": round(self.cpu, 3),
             "attempts": self.attempts,
             "interruptions": self.interruptions,
             "reason": _reason(self.reason),
             "next_attempt_at": sidecar.iso(self.not_before) if self.not_before else None,
             "claimed_at": sidecar.iso(self.claimed_at),
+            "compliance": sidecar.compliance(job) if job else None,
             "result": result,
+            "audio_seconds": round(self._audio, 3) if self._audio else None,
             "eta_seconds": self._eta(),
+            "realtime_factor": self._speed(),
         }
 
+    @property
+    def _audio(self) -> float | None:
+        length = self.job.source.length if self.job else None
+        return length.seconds if length else None
+
     def _eta(self) -> float | None:
+        if (elapsed := self._elapsed()) is None:
+            return None
+        return round(elapsed / self.progress * (1 - self.progress), 1)
+
+    def _speed(self) -> float | None:
+        """Seconds of audio in a second, so far."""
+        if (elapsed := self._elapsed()) is None or not self._audio:
+            return None
+        return round(self._audio * self.progress / max(elapsed, 1e-3), 2)
+
+    def _elapsed(self) -> float | None:
+        """How long it has run, once it has come far enough to tell from."""
         if self.state is not JobState.RUNNING or self.started is None or self.progress < 0.02:
             return None
-        elapsed = time.monotonic() - self.started
-        return round(elapsed / self.progress * (1 - self.progress), 1)
+        return time.monotonic() - self.started
 
 
 def _reason(error: StemdError | None) -> Mapping[str, Any] | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable
 
 from stemd.core.config import Config
 from stemd.core.errors import StemdError
 from stemd.core.fairness import Waiting
-from stemd.core.job import Request
+from stemd.core.job import Limits, Request
+from stemd.core.request import default_model
 from stemd.daemon.live import Live
-from stemd.daemon.pool import Pool, Worker, WorkerState
+from stemd.daemon.pool import Worker, WorkerState
 from stemd.engines import base, environments, models
 from stemd.worker.setup import Setup
 
@@ -27,17 +28,20 @@ def waiting(live: Live) -> Waiting:
     )
 
 
-def most_running(config: Config, user: str) -> int | None:
-    """How many jobs of a user may run at a time; ``None``: any number."""
-    known = config.users.get(user)
-    return config.quotas[known.quota].running if known and known.quota else None
-
-
 def setup_for(request: Request, config: Config, ooms: int = 0) -> Setup:
     """The worker a request needs; one that ran out of memory with smaller chunks too gets another device."""
     device = config.engine(request.engine).device if ooms < 2 else "cpu"
     environment = str(config.environment(request.engine)) if environments.own_environment(request.engine) else ""
-    return Setup(request.engine, request.model, str(config.paths.models), device, environment, supply_of(config))
+    return Setup(
+        request.engine,
+        request.model,
+        str(config.paths.models),
+        device,
+        environment,
+        supply_of(config),
+        config.engine(request.engine).precision,
+        str(config.tuning),
+    )
 
 
 def supply_of(config: Config) -> models.Supply:
@@ -60,29 +64,22 @@ def missing(request: Request, config: Config) -> StemdError | None:
     return None
 
 
-def max_workers(config: Config, engine: str) -> int:
-    """How many workers the engine may have; ``auto`` is one, which uses all cores."""
-    most = config.engine(engine).workers.max
-    return 1 if most == "auto" else int(most)
+def default_setup(config: Config, engine: str) -> Setup | None:
+    """The worker for the engine's default model; ``None`` where it has none, or something of it is missing."""
+    model = default_model(config, engine)
+    request = Request(engine, model, ()) if model else None
+    return setup_for(request, config) if request and missing(request, config) is None else None
 
 
-def threads(config: Config, engine: str) -> int:
-    """Threads of one worker: its share of the cores this process may use, or its CPU limit."""
-    cores = len(os.sched_getaffinity(0))
-    limit = config.engine(engine).limits.cpu
-    share = max(1, cores // max_workers(config, engine))
-    return share if limit == "auto" else max(1, min(share, int(limit)))
+def limits_of(config: Config, engine: str) -> Limits:
+    """What the operator lets a worker of the engine have."""
+    limits = config.engine(engine).limits
+    return Limits(limits.memory, None if limits.cpu == "auto" else limits.cpu, limits.disk, limits.time, limits.pids)
 
 
-def room(pool: Pool, engine: str, config: Config) -> int:
-    """How many more workers the engine may start now; those on their way out still count."""
-    alive = sum(worker.setup.engine == engine for worker in pool.workers)
-    return max(0, max_workers(config, engine) - alive)
-
-
-def replaceable(pool: Pool, engine: str) -> Worker | None:
-    """The engine's worker that has been idle longest, unless one is on its way out already."""
-    mine = [worker for worker in pool.workers if worker.setup.engine == engine]
-    if any(worker.state is WorkerState.STOPPING for worker in mine):
+def replaceable(workers: Iterable[Worker]) -> Worker | None:
+    """The worker that has been idle longest, unless one is on its way out already."""
+    workers = list(workers)
+    if any(worker.state is WorkerState.STOPPING for worker in workers):
         return None
-    return min((w for w in mine if w.state is WorkerState.IDLE), key=lambda worker: worker.since, default=None)
+    return min((w for w in workers if w.state is WorkerState.IDLE), key=lambda worker: worker.since, default=None)

@@ -19,6 +19,8 @@ from enum import Enum
 from typing import Any, Protocol
 
 from stemd.core.errors import StemdError
+from stemd.core.job import Limits
+from stemd.core.limits import Action, Limit, Usage
 from stemd.worker import wire
 from stemd.worker.setup import Setup
 
@@ -48,19 +50,43 @@ class Owner(Protocol):
         """The process is gone; ``how`` says by what exit status or signal. ``worker.job_id`` is still set."""
 
 
+class Keeper(Protocol):
+    """Who keeps workers within their limits."""
+
+    def born(self, worker: Worker) -> None:
+        """Its process has just been started."""
+
+    def kill(self, worker: Worker) -> None:
+        """It is being ended by force: so is all that it started."""
+
+    def buried(self, worker: Worker) -> None:
+        """Its process has ended; the owner is told next."""
+
+
 @dataclass(slots=True, eq=False)
 class Worker:
-    """One process. ``job_id`` is set while it is ``BUSY``; times are of the monotonic clock, seconds."""
+    """One process. ``job_id`` is set while it is ``BUSY``; times are of the monotonic clock, seconds.
+
+    ``limits`` are those in force for it now, ``usage`` is what the governor saw last, ``met`` are the limits it met
+    since they were set. ``sentence`` is why it is being killed, where that is the job's fault.
+    ``threads`` are those of its job, or of its last one. ``threaded``: each job may have another number.
+    """
 
     setup: Setup
     process: subprocess.Popen[bytes]
     state: WorkerState = WorkerState.STARTING
     job_id: str | None = None
+    threads: int = 1
+    threaded: bool = True
     since: float = field(default_factory=time.monotonic)
     facts: Mapping[str, Any] = field(default_factory=dict)
     killed_for: str | None = None
     kill_at: float | None = None
     jobs_done: int = 0
+    limits: Limits = field(default_factory=Limits)
+    usage: Usage = field(default_factory=Usage)
+    met: set[tuple[Limit, Action]] = field(default_factory=set)
+    sentence: StemdError | None = None
     decoder: wire.Decoder = field(default_factory=wire.Decoder)
     stderr: deque[bytes] = field(default_factory=deque)
 
@@ -78,8 +104,8 @@ class Worker:
 class Pool:
     """All worker processes of one daemon."""
 
-    def __init__(self, selector: selectors.BaseSelector, owner: Owner) -> None:
-        self._selector, self._owner = selector, owner
+    def __init__(self, selector: selectors.BaseSelector, owner: Owner, keeper: Keeper | None = None) -> None:
+        self._selector, self._owner, self._keeper = selector, owner, keeper
         self.workers: list[Worker] = []
 
     def idle(self, setup: Setup) -> Worker | None:
@@ -90,8 +116,12 @@ class Pool:
         """The engine's workers that are not on their way out."""
         return [w for w in self.workers if w.setup.engine == engine and w.state is not WorkerState.STOPPING]
 
-    def start(self, setup: Setup, threads: int, job_id: str) -> Worker:
-        """Start a process that loads ``setup`` for ``job_id``, then reports ready, or unready with an error."""
+    def coming(self, setup: Setup) -> bool:
+        """Whether a worker for whatever comes first is loading this model."""
+        return any(w.state is WorkerState.STARTING and w.job_id is None and w.setup == setup for w in self.workers)
+
+    def start(self, setup: Setup, threads: int, job_id: str | None = None) -> Worker:
+        """Start a process that loads ``setup``, for a job or for what comes first; it reports ready or unready."""
         process = subprocess.Popen(
             [sys.executable, "-I", "-m", "stemd.worker", setup.to_json()],
             stdin=subprocess.PIPE,
@@ -100,7 +130,9 @@ class Pool:
             env=scrubbed(os.environ, threads),
             start_new_session=True,
         )
-        worker = Worker(setup, process, job_id=job_id)
+        worker = Worker(setup, process, job_id=job_id, threads=threads)
+        if self._keeper is not None:
+            self._keeper.born(worker)
         assert process.stdout is not None
         assert process.stderr is not None
         for stream, handle in ((process.stdout, self._on_message), (process.stderr, self._on_stderr)):
@@ -110,9 +142,10 @@ class Pool:
         return worker
 
     def run(self, worker: Worker, job: Mapping[str, Any], work: str, attempt: int, ease: int = 0) -> None:
-        """Give an idle worker a job; the caller has recorded the start durably."""
+        """Give an idle worker a job, for ``worker.threads`` threads; the caller has recorded the start durably."""
         worker.enter(WorkerState.BUSY, str(job["job_uuid"]))
-        self._send(worker, {"op": "run", "job": job, "work": work, "attempt": attempt, "ease": ease})
+        message = {"op": "run", "job": job, "work": work, "attempt": attempt, "ease": ease, "threads": worker.threads}
+        self._send(worker, message)
 
     def cancel(self, worker: Worker) -> None:
         """Ask a busy worker to stop between two segments."""
@@ -123,9 +156,11 @@ class Pool:
         worker.enter(WorkerState.STOPPING)
         self._send(worker, {"op": "exit"})
 
-    def kill(self, worker: Worker, why: str) -> None:
+    def kill(self, worker: Worker, why: str, sentence: StemdError | None = None) -> None:
         """End a worker and whatever it started, now. ``why`` is kept for the explanation of its death."""
-        worker.killed_for = why
+        worker.killed_for, worker.sentence = why, sentence
+        if self._keeper is not None:
+            self._keeper.kill(worker)
         with suppress(ProcessLookupError):
             os.killpg(worker.pid, signal.SIGKILL)
 
@@ -187,6 +222,8 @@ class Pool:
             with suppress(BrokenPipeError):
                 stream.close()
         self.workers.remove(worker)
+        if self._keeper is not None:
+            self._keeper.buried(worker)
         self._owner.worker_died(worker, _explain(status))
 
 

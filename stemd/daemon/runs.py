@@ -2,48 +2,67 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from stemd.core.errors import ErrorClass, StemdError
-from stemd.core.job import Job, JobState
+from stemd.core.job import Job, JobState, Limits
+from stemd.core.limits import Action, Breach, Limit, Usage, breaches, explained, shown
 from stemd.daemon import placement, retry
 from stemd.daemon.board import Board
 from stemd.daemon.fetching import Fetching
+from stemd.daemon.forecast import Forecast
+from stemd.daemon.governor import Governor
 from stemd.daemon.live import Live
 from stemd.daemon.pool import Pool, Worker, WorkerState
 from stemd.ops import logs
-from stemd.spool import attempts
+from stemd.spool import attempts, sidecar
 
 #: A worker that was asked to stop its job and has not by then is killed (seconds).
 STOP_PATIENCE = 15.0
 
 
 class Runs:
-    """Starts runs and sees them to their end. The pool's owner."""
+    """Starts runs and sees them to their end. The pool's owner.
 
-    def __init__(self, board: Board) -> None:
+    ``loads`` says of each engine how its last worker came up: whether it ``loads``, with which ``model``, ``at`` what
+    time, and the ``facts`` or the ``error`` it reported.
+    """
+
+    def __init__(self, board: Board, governor: Governor | None = None) -> None:
         self._board = board
+        self.governor = governor or Governor("never", lambda engine: placement.limits_of(board.config, engine))
         self.fetching = Fetching()
+        self.loads: dict[str, Mapping[str, Any]] = {}
+        self.forecast = Forecast()
         self.pool: Pool
 
-    def start(self, live: Live, job: Job, worker: Worker | None) -> None:
+    def start(self, live: Live, job: Job, worker: Worker | None, threads: int) -> None:
         """Start a run, on a warm worker or a new one; the start is on the disk before the engine hears of it."""
+        if worker is not None and not self.governor.fits(worker, job.request.limits):
+            self.pool.stop(worker)  # what it holds is beyond what the job may have: a new one takes its place
+            worker = None
         attempts.record_start(live.work.attempts, job.request.engine)
-        self._board.metrics.wait.observe(max(0.0, time.time() - live.claimed_at))
+        if live.waited is None:
+            live.waited = max(0.0, time.time() - live.claimed_at)
+            self._board.metrics.wait.observe(live.waited)
         live.started, live.progress = time.monotonic(), 0.0
         # those of earlier runs are no news: only a further one forgives interruptions
         live.chunks = max(live.chunks, sum(1 for _ in live.work.chunks.glob("*.f32")))
+        if live.chunks:
+            self._board.metrics.chunk_resumes.labels(live.engine).inc()
         live.enter(JobState.RUNNING, "starting" if worker else "loading the model")
-        live.log("started", attempt=live.attempts + 1, warm=worker is not None)
+        live.log("started", attempt=live.attempts + 1, warm=worker is not None, threads=threads)
         if worker is not None:
+            worker.threads = threads
             self._give(worker, live, job)
         else:
-            config = self._board.config
-            setup = placement.setup_for(job.request, config, live.ooms)
+            setup = placement.setup_for(job.request, self._board.config, live.ooms)
             try:
-                self.pool.start(setup, placement.threads(config, job.request.engine), live.id)
+                self.pool.start(setup, threads, live.id)
             except OSError as error:
                 self._run_failed(live, StemdError("STEMD-E005", f"no worker can be started: {error.strerror}"), None)
 
@@ -58,15 +77,27 @@ class Runs:
                     self.pool.kill(worker, "stop")
 
     def enforce_limits(self, now: float) -> None:
-        """Kill what runs beyond its time, or does not stop when asked to."""
+        """Kill what runs beyond a limit, or does not stop when asked to."""
         for worker in list(self.pool.workers):
-            live = self._board.get(worker.job_id)
             if worker.kill_at is not None and now > worker.kill_at:
                 self.pool.kill(worker, "stop")
-            elif live is not None and live.job is not None and live.started is not None and live.stage != "load":
-                limit = live.job.request.limits.time
-                if limit is not None and now - live.started > limit:
-                    self.pool.kill(worker, "time limit")
+        for worker in self.governor.look(self.pool.workers, now):
+            live = self._board.get(worker.job_id)
+            if live is None or live.started is None or worker.killed_for is not None:
+                continue
+            begun = worker.state is WorkerState.BUSY
+            seconds = now - live.started if begun else None
+            for breach in breaches(worker.limits, worker.usage, seconds, self.governor.enforced(worker)):
+                self._met(worker, live, breach)
+
+    def _met(self, worker: Worker, live: Live, breach: Breach) -> None:
+        """A limit was met: told once for each run, and the end of the run where it is a hard one."""
+        if breach.error is not None:
+            self.pool.kill(worker, f"{breach.limit} limit", breach.error)
+        elif (breach.limit, breach.action) not in worker.met:
+            worker.met.add((breach.limit, breach.action))
+            self._board.metrics.limits_hit.labels(live.engine, breach.limit.value, breach.action.value).inc()
+            live.log("limit_hit", limit=breach.limit.value, action=breach.action.value, message=breach.message)
 
     def reconcile(self) -> None:
         """Go on with what runs on no worker: its end could not be written down when it came."""
@@ -85,18 +116,26 @@ class Runs:
             case "ready":
                 self._ready(worker, message, live)
             case "unready":
+                self.governor.measure(worker)
                 worker.enter(WorkerState.STOPPING)
-                self._failed(live, message)
+                self._came_up(worker, loads=False, error=message["error"])
+                if live is None:
+                    code, reason = message["error"]["code"], message["error"]["message"]
+                    logs.get().warning("worker_unready", pid=worker.pid, code=code, reason=reason)
+                self._failed(live, message, worker)
             case "progress":
                 if live is not None:
                     self._progressed(live, message)
             case "staged":
+                self._measured(worker, live, message["resources"]["peak_rss_bytes"])
                 self.pool.done(worker)
+                self.forecast.learn(worker.setup, message)
                 if live is not None:
                     self._staged(live, message)
             case "failed":
+                self._measured(worker, live)
                 self.pool.done(worker)
-                self._failed(live, message)
+                self._failed(live, message, worker)
             case "cancelled":
                 self.pool.done(worker)
                 if live is not None:
@@ -111,11 +150,14 @@ class Runs:
             return
         if worker.killed_for == "stop":
             self._stopped(live)
-        elif worker.killed_for == "time limit":
-            limit = live.job.request.limits.time
-            self._run_failed(live, StemdError("STEMD-R002", f"it ran longer than {limit:g} s"), None)
+            return
+        self._count(live, worker.usage)
+        self._board.ran(live, 0.0, worker.usage.cpu_seconds)
+        if worker.sentence is not None:
+            self._run_failed(live, worker.sentence, None)
         else:
-            self._run_failed(live, StemdError("STEMD-E005", f"the worker ended with {how}"), worker.stderr_tail())
+            error = StemdError("STEMD-E005", f"the worker ended with {how}")
+            self._run_failed(live, explained(error, worker.limits, worker.usage), worker.stderr_tail())
 
     # ---- what follows
 
@@ -124,15 +166,38 @@ class Runs:
             live.log("stage", stage=message["stage"], progress=message["fraction"])
         live.advance_progress(message["stage"], message["fraction"])
         if message["chunks"] > live.chunks:
+            self._board.metrics.chunks.labels(live.engine).inc(message["chunks"] - live.chunks)
             live.chunks = message["chunks"]
             attempts.record_checkpoint(live.work.attempts)
             live.log("checkpoint", chunks=live.chunks, progress=live.progress)
 
+    def _measured(self, worker: Worker, live: Live | None, peak: int = 0) -> None:
+        """A run is over: look at its worker for the last time."""
+        if live is not None:
+            self.governor.measure(worker)
+            self._count(live, worker.usage, peak)
+
+    def _count(self, live: Live, usage: Usage, peak: int = 0) -> None:
+        self._board.metrics.job_cpu.labels(live.engine).observe(usage.cpu_seconds)
+        self._board.metrics.job_peak.labels(live.engine).observe(max(usage.peak, peak))
+
     def _give(self, worker: Worker, live: Live, job: Job) -> None:
+        limits = job.request.limits
+        if not self.governor.fits(worker, limits):
+            held = f"the worker holds {shown(worker.usage.memory)} with the model loaded"
+            self.pool.done(worker)
+            self._run_failed(live, StemdError("STEMD-R005", f"{held}; its limit is {shown(limits.memory or 0)}"), None)
+            return
+        self.governor.confine(worker, self._in_force(job, worker.threads), live.work.path)
         self.pool.run(worker, job.to_dict(), str(live.work.path), live.attempts + 1, live.ooms)
 
+    def _came_up(self, worker: Worker, **how: Any) -> None:
+        self.loads[worker.setup.engine] = {"model": worker.setup.model, "at": sidecar.iso(time.time()), **how}
+
     def _ready(self, worker: Worker, message: Mapping[str, Any], live: Live | None) -> None:
-        worker.facts = message["facts"]
+        self._came_up(worker, loads=True, facts=message["facts"])
+        worker.facts, worker.threaded = message["facts"], message["threaded"]
+        self.forecast.learn(worker.setup, message)
         self.fetching.came(worker.setup.model)
         facts = {key: message[key] for key in ("engine", "model", "seconds")}
         logs.get().info("worker_ready", pid=worker.pid, **facts)
@@ -151,7 +216,11 @@ class Runs:
         metrics, seconds = self._board.metrics, message["audio_seconds"]
         metrics.attempts.labels(live.engine, "done").inc()
         metrics.audio.labels(live.engine).inc(seconds)
+        for stage, took in message["timings"].items():
+            metrics.stage_seconds.labels(live.engine, stage).observe(took)
         metrics.realtime.labels(live.engine).set(seconds / max(1e-3, message["resources"]["wall_seconds"]))
+        self._board.ran(live, seconds, message["resources"]["cpu_seconds"])
+        live.spent = {**message["resources"], "audio_seconds": seconds}
         live.log("separated", **{key: message[key] for key in ("resources", "timings", "files", "warnings")})
         self.publish(live)
 
@@ -164,9 +233,23 @@ class Runs:
                 raise RuntimeError("published, but not confirmed: a restart decides what is left to do") from error
             self._run_failed(live, error, None)
 
-    def _failed(self, live: Live | None, message: Mapping[str, Any]) -> None:
+    def _in_force(self, job: Job, threads: int) -> Limits:
+        """The job's limits; where it has none of the CPU, its worker's share of the machine, if the kernel keeps it."""
+        limits = job.request.limits
+        if limits.cpu is None and Limit.CPU in self.governor.kernel:
+            return replace(limits, cpu=float(threads)) if threads < len(os.sched_getaffinity(0)) else limits
+        return limits
+
+    def _failed(self, live: Live | None, message: Mapping[str, Any], worker: Worker) -> None:
         if live is not None:
-            self._run_failed(live, StemdError.from_dict(message["error"]), message.get("trace"))
+            if cpu := message.get("cpu_seconds"):
+                self._board.ran(live, 0.0, cpu)
+            told = StemdError.from_dict(message["error"])
+            error = explained(told, worker.limits, worker.usage)
+            if error is not told:  # the kernel took something from it, or refused it: what is left is in no good state
+                worker.enter(WorkerState.STOPPING)
+                self.pool.kill(worker, "half of it is gone")
+            self._run_failed(live, error, message.get("trace"))
 
     def _run_failed(self, live: Live, error: StemdError, trace: str | None) -> None:
         waits = error.error_class is ErrorClass.MODEL_MISSING  # for something that is no fault of the job's
@@ -175,7 +258,15 @@ class Runs:
             self.fetching.failed(live.job.request.model)
         count = attempts.read(live.work.attempts)
         live.attempts, live.ooms = count.attempts, count.ooms
-        self._board.metrics.attempts.labels(live.engine, error.error_class.value).inc()
+        metrics = self._board.metrics
+        metrics.attempts.labels(live.engine, error.error_class.value).inc()
+        if error.error_class is ErrorClass.OOM:
+            metrics.ooms.labels(live.engine).inc()
+        if (limit := error.detail.get("limit")) is not None:
+            metrics.limits_hit.labels(live.engine, limit, Action.STOPPED.value).inc()
+            live.log("limit_hit", limit=limit, action=Action.STOPPED.value, message=error.message)
+        for listener in self._board.on_failure:
+            listener(live, error.error_class)
         live.log("attempt_failed", code=error.code, message=error.message, attempt=count.attempts, trace=trace)
         policy = self._board.config.retry
         if live.cancelling:

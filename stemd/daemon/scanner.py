@@ -20,6 +20,7 @@ from stemd.core.job import SCHEMA_VERSION, JobState, encode_name
 from stemd.core.request import takes_several
 from stemd.daemon.watcher import Watcher
 from stemd.spool import durable, ignore, intake, intents, lease
+from stemd.spool.ignore import Ignored
 from stemd.spool.intake import Candidate, Door, Refusal
 from stemd.spool.intents import Intent
 from stemd.spool.layout import Spool
@@ -59,6 +60,9 @@ class Scanner:
         self._kept: dict[str, StemdError | str] = {}
         self._kept_before: frozenset[str] = frozenset()
         self._waiting: list[dict[str, Any]] | None = None
+        self._since: dict[str, float] = {}
+        self._left_alone: set[tuple[str, int, Ignored]] = set()
+        self.newly_ignored: list[Ignored] = []
         self._intents_file = intents.place(config.state_of(spool.root), spool.root)
         self._intents = intents.read(self._intents_file)
         self.watcher = Watcher(self._moved)
@@ -119,9 +123,12 @@ class Scanner:
         refused: dict[str, Refusal] = {}
         complete: deque[tuple[Sighting, Door]] = deque()
         present: set[str] = set()
+        left_alone: set[tuple[str, int, Ignored]] = set()
         for door, tracker in self._trackers.items():
             seen: list[Sighting] = []
             for entry in intake.entries(door, self._doors):
+                if (reason := ignore.ignored(entry.name)) is not None:
+                    left_alone.add((entry.path, entry.inode(), reason))
                 found = intake.look(entry, arrivals)
                 if isinstance(found, Sighting):
                     seen.append(found)
@@ -129,6 +136,10 @@ class Scanner:
                     refused[str(found.path)] = found
             complete += [(sighting, door) for sighting in tracker.observe(started, seen, _writers)]
             present.update(sighting.key for sighting in seen)
+        self.newly_ignored += [reason for *_, reason in left_alone - self._left_alone]
+        self._left_alone = left_alone
+        clock = time.time()
+        self._since = {key: self._since.get(key, clock) for key in present}
         return _Look(started, time.monotonic(), complete, refused, present)
 
     def keep(self, path: Path, reason: StemdError | str) -> None:
@@ -185,6 +196,11 @@ class Scanner:
         return frozenset(reason.code for reason in self._kept.values() if isinstance(reason, StemdError))
 
     @property
+    def oldest(self) -> float | None:
+        """Since when (seconds since 1970) the oldest entry lies there that is not refused."""
+        return min((since for key, since in self._since.items() if key not in self._refused), default=None)
+
+    @property
     def idle(self) -> bool:
         """Whether nothing in the inboxes is on its way to completeness."""
         return self._look is None and not self._dirty and not self._settling
@@ -206,7 +222,7 @@ class Scanner:
             raise refusal.error
         reason = ignore.ignored(top.name)
         if reason is not None:
-            raise StemdError("STEMD-S009", f"{reason}: left alone on purpose")
+            raise StemdError("STEMD-S009", f"{reason.sentence}: left alone on purpose")
         if ignore.is_sidecar(top.name):
             return "waits for the recording it belongs to"
         if not os.path.lexists(top):
@@ -218,13 +234,20 @@ class Scanner:
         known = (tracker.why(str(top)) for tracker in self._trackers.values())
         return next((reason for reason in known if reason), "not looked at yet")
 
-    def _top_entry(self, path: Path) -> Path:
-        """The entry directly behind a door that ``path`` is or lies in."""
-        behind = {door.path for door in self._doors}
-        for candidate in (path, *path.parents):
+    def locate(self, path: Path) -> tuple[str | None, Path]:
+        """The name of the door, and the entry directly behind it, that ``path`` is or lies in.
+
+        Raises:
+            StemdError: STEMD-S018, it is behind none.
+        """
+        behind = {door.path: door.name for door in self._doors}
+        for candidate in (path, *path.parents) if ".." not in path.parts else ():
             if candidate.parent in behind and candidate not in behind:
-                return candidate
+                return behind[candidate.parent], candidate
         raise StemdError("STEMD-S018", f"{path} is in no inbox of {self.spool.root}")
+
+    def _top_entry(self, path: Path) -> Path:
+        return self.locate(path)[1]
 
     @property
     def _settling(self) -> int:

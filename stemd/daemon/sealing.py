@@ -24,7 +24,7 @@ from stemd.daemon.live import Live
 from stemd.daemon.prober import Prober
 from stemd.daemon.room import of_job
 from stemd.ops import logs
-from stemd.spool import album, claim, deliver
+from stemd.spool import album, claim, deliver, sidecar
 from stemd.spool.intake import Kind
 from stemd.spool.layout import Spool, WorkDir
 
@@ -117,7 +117,14 @@ class Sealer:
             self._board.add(live)
         live.job, live.user, live.need = job, job.user_id, of_job(job)
         live.enter(JobState.WAITING, "queued")
-        live.log("queued", title=job.title, stems=job.request.stems, sha256=job.source.sha256)
+        live.log(
+            "queued",
+            title=job.title,
+            stems=job.request.stems,
+            sha256=job.source.sha256,
+            compliance=sidecar.compliance(job),
+        )
+        self._board.tell("accepted", live, names={"name": job.source.name, "sha256": job.source.sha256})
 
     def _split(self, live: Live) -> None:
         """The album is no job any more: it waits, off the board, for the jobs it has been split into."""

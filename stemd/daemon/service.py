@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import os
-import re
 import selectors
 import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from stemd import __version__
+from stemd.core.access import by_uid
 from stemd.core.config import Config, Loaded
 from stemd.core.errors import DISK_TROUBLE, Exit, StemdError
 from stemd.core.job import JobState, Outcome
+from stemd.daemon import placement
 from stemd.daemon.aftermath import settle_statuses
+from stemd.daemon.alerts import Alarm
 from stemd.daemon.board import Board
+from stemd.daemon.canary import Canary, with_canary
+from stemd.daemon.chronicle import Chronicle
 from stemd.daemon.control import ControlServer
+from stemd.daemon.deleting import Deleting
+from stemd.daemon.desk import Desk
 from stemd.daemon.dispatcher import Dispatcher
+from stemd.daemon.governor import Governor
+from stemd.daemon.handoff import Handing
 from stemd.daemon.lookout import Lookout
 from stemd.daemon.notify import ServiceManager, handed_over
 from stemd.daemon.pool import Pool, WorkerState
@@ -27,17 +36,20 @@ from stemd.daemon.runs import Runs
 from stemd.daemon.scanner import Scanner, door_names
 from stemd.daemon.selfaudit import SelfAudit
 from stemd.daemon.steering import Steering
+from stemd.daemon.stock import Stock
 from stemd.engines import base
 from stemd.ops import logs, web
 from stemd.ops.health import Health
 from stemd.ops.metrics import Metrics
 from stemd.ops.view import DaemonView
-from stemd.spool import lease, probes, recover
+from stemd.spool import erase, flushes, lease, probes, recover
+from stemd.spool.books import Books
 from stemd.spool.layout import Spool
+from stemd.spool.sidecar import iso
+from stemd.spool.trail import Trail
 
 #: Settings that are checked but that this version does not act on.
-_IN_FORCE = r"quotas\..*\.running"
-_NOT_IN_FORCE = ("quotas.", "retention.orphan", "retention.status", "retention.audit", "alerts.", "handoff.")
+_NOT_IN_FORCE: tuple[str, ...] = ()
 #: With ``--once``, a retry that is due within so many seconds is waited for.
 _SHORT_RETRY = 60.0
 _STATUS_INTERVAL = 5.0
@@ -53,7 +65,7 @@ class Service:
     """One running daemon. Everything but HTTP and hashing happens on the thread that calls ``run``."""
 
     def __init__(self, loaded: Loaded, reload: Callable[[], Loaded], *, once: bool) -> None:
-        self._config: Config = loaded.config
+        self._config: Config = loaded.config if once else with_canary(loaded.config)
         self._load_again, self._once = reload, once
         self._spools = tuple(Spool(root) for root in self._config.spool)
         self._selector = selectors.DefaultSelector()
@@ -72,23 +84,34 @@ class Service:
         """Serve until told to stop (or, with ``once``, until nothing is left to do); returns the exit status."""
         lease.ignore_lease_signal()
         with ExitStack() as stack:
+            flushes.listen(self._flushed)
+            stack.callback(flushes.listen, None)
             for spool in self._spools:
                 probes.prepare(spool, door_names(self._config))
                 stack.callback(os.close, probes.take_lock(spool))
                 probes.check(spool)
+            self._open_books()
             self._open_port(stack)
             scanners = [self._watch(spool, stack) for spool in self._spools]
             self._lookout = Lookout(scanners, self._metrics)
             dispatcher = self._build(scanners)
             stack.callback(dispatcher.sealer.close)
+            stack.callback(dispatcher.quotas.close)
             stack.callback(dispatcher.prober.close)  # first: a seal may be waiting for it
             self._open_control(stack)
             stack.push(self._explain)
             self._take_signals()
+            self._hand_over(stack)
+            self._raise_alarms(stack)
             self._recover()
             self._audit_itself(stack)
+            self._take_stock(stack)
             self._loop()
         return self._status()
+
+    def _flushed(self, seconds: float, failed: bool) -> None:
+        self._metrics.fsync_seconds.observe(seconds)
+        self._metrics.fsync_errors.inc(failed)
 
     def wake(self) -> None:
         """Make the loop turn now; safe from any thread and signal handler."""
@@ -97,11 +120,24 @@ class Service:
 
     # ---- start
 
+    def _open_books(self) -> None:
+        """The audit trail; and what is to be gone is gone before anything is taken up."""
+        self._books = Books.of(self._config)
+        self._chronicle = Chronicle(Trail(self._books))
+        self._chronicle.tell("started", version=__version__)
+        self._chronicle.configured(self._config)
+        for spool in self._spools:
+            erase.sweep(spool, self._books)
+        for receipt in erase.resume(self._config, self._books, self._chronicle.trail):
+            logs.get().info("erasure_resumed", order=receipt["order"], verified=receipt["verified"])
+
     def _build(self, scanners: list[Scanner]) -> Dispatcher:
         board = Board(self._config, self._metrics)
-        runs = Runs(board)
-        runs.pool = Pool(self._selector, runs)
+        governor = Governor(self._config.governor.cgroups, lambda engine: placement.limits_of(board.config, engine))
+        runs = Runs(board, governor)
+        runs.pool = Pool(self._selector, runs, governor)
         self._dispatcher = Dispatcher(board, scanners, runs.pool, runs, self.wake)
+        self._dispatcher.scaling.keeps = not self._once
         return self._dispatcher
 
     def _watch(self, spool: Spool, stack: ExitStack) -> Scanner:
@@ -120,17 +156,25 @@ class Service:
             return
         listening = listening or web.bind(str(listen))
         health = Health(self._config, self._spools, self._config.paths.models)
-        tokens = frozenset(user.token_sha256 for user in self._config.users.values() if user.token_sha256)
-        loopback = web.is_loopback(web.address(listening))
-        app = web.application(lambda: self._view, health, self._metrics, loopback=loopback, tokens=tokens)
-        port = web.Port(app, listening)
+        local = self._config.http.tokens == "auto" and web.is_loopback(web.address(listening))
+        site = web.Site(
+            lambda: self._view, lambda: self._config, health, self._metrics, local=local, heard=self._chronicle.heard
+        )
+        port = web.Port(web.application(site), listening)
         port.start()
         stack.callback(port.stop)
         logs.get().info("http_listening", address=port.address)
 
     def _open_control(self, stack: ExitStack) -> None:
         steering = Steering(self._dispatcher, self._reload, lambda: self._look().to_dict())
-        stack.callback(ControlServer(self._config, self._selector, steering.answer).close)
+        deleting = Deleting(self._dispatcher, self._chronicle, self._books, steering.stop, self.wake)
+        stack.callback(deleting.close)
+        self._dispatcher.upkeep = deleting.tick
+        self._dispatcher.board.tell = self._chronicle.job
+        desk, own = Desk(steering.answer, deleting, self._chronicle), os.getuid()
+        known = partial(by_uid, self._config, own=own)
+        server = ControlServer(self._config, self._selector, desk.answer, partial(desk.who, known))
+        stack.callback(server.close)
 
     def _audit_itself(self, stack: ExitStack) -> None:
         if not self._once:
@@ -138,6 +182,26 @@ class Service:
             auditing = SelfAudit(self._spools, lambda: self._config, lambda: frozenset(list(board.jobs)), self._metrics)
             auditing.start()
             stack.callback(auditing.stop)
+
+    def _hand_over(self, stack: ExitStack) -> None:
+        """Before recovery, which ends jobs too."""
+        self._handing = Handing(self._spools, lambda: self._config, self._metrics)
+        self._handing.prepare()
+        self._dispatcher.board.on_end.append(lambda live, outcome: self._handing.wake())
+        self._handing.start()
+        stack.callback(self._handing.stop)
+
+    def _raise_alarms(self, stack: ExitStack) -> None:
+        self._stock = Stock(self._spools, lambda: self._config, self._metrics)
+        self._canary = Canary(self._dispatcher.board, self._spools, self._metrics)
+        board = self._dispatcher.board
+        self._alarm = Alarm(board, self._metrics, lambda: self._stock.free_share, lambda: self._canary.at)
+        stack.callback(self._alarm.stop)
+
+    def _take_stock(self, stack: ExitStack) -> None:
+        if not self._once:
+            self._stock.start()
+            stack.callback(self._stock.stop)
 
     def _take_signals(self) -> None:
         signal.signal(signal.SIGTERM, self._on_stop)
@@ -151,7 +215,7 @@ class Service:
 
         for spool in self._spools:
             for found in recover.recover(spool, progress, self._dispatcher.board.jobs):
-                self._surviving(partial(self._dispatcher.recovered, spool, found))
+                self._surviving(partial(self._dispatcher.takeover.recovered, spool, found))
             settle_statuses(spool, self._dispatcher.board.jobs)
         self._metrics.ready.set(1)
         self._manager.ready()
@@ -169,6 +233,9 @@ class Service:
                     self._reload()
             self._lookout.look(time.monotonic())
             pause = self._surviving(self._dispatcher.tick)
+            if not self._once and not self._dispatcher.draining:
+                self._canary.fly(time.monotonic())
+            self._alarm.look(time.monotonic())
             self._view = self._look()
             self._tell_manager()
             self._surviving(partial(self._hear, pause))
@@ -203,6 +270,8 @@ class Service:
         if any(board.in_state(state) for state in busy):
             return False
         soon = time.time() + _SHORT_RETRY
+        if not self._handing.settled(_SHORT_RETRY):
+            return False
         return not any((live.not_before or 0.0) <= soon for live in board.in_state(JobState.RETRY_WAIT))
 
     def _hear(self, pause: float) -> None:
@@ -252,7 +321,8 @@ class Service:
         if board.ended[Outcome.FAILED]:
             return Exit.GENERAL
         blocked = any(scanner.blocked for scanner in self._dispatcher.scanners)
-        return Exit.TRY_LATER if board.jobs or board.albums or blocked else Exit.OK
+        left = board.jobs or board.albums or blocked or self._handing.pending
+        return Exit.TRY_LATER if left else Exit.OK
 
     # ---- signals and reload
 
@@ -278,23 +348,24 @@ class Service:
         self._lookout.spools()  # inboxes that are missing are made, but not in the folder below a mount
         self._manager.reloading()
         try:
-            config = self._load_again().config
+            config = with_canary(self._load_again().config)
         except StemdError as error:
             self._metrics.reload_ok.set(0)
             logs.get().error("reload_failed", code=error.code, reason=error.message)
             raise
         finally:
             self._manager.ready()
-        fixed = [
-            key for key in ("spool", "http", "paths", "users") if getattr(config, key) != getattr(self._config, key)
-        ]
+        kept = ("spool", "http", "paths", "governor")
+        fixed = [key for key in kept if getattr(config, key) != getattr(self._config, key)]
         if fixed:
             logs.get().warning("reload_needs_restart", keys=fixed)
         self._config = self._dispatcher.board.config = config
         for scanner in self._dispatcher.scanners:
             probes.prepare(scanner.spool, door_names(config))
             scanner.configure(config)
+        self._handing.prepare()
         self._metrics.reload_ok.set(1)
+        self._chronicle.configured(config)
         logs.get().info("reloaded")
 
     # ---- what is shown
@@ -308,16 +379,26 @@ class Service:
             draining=dispatcher.draining,
             loop_at=time.monotonic(),
             jobs={state.value: len(dispatcher.board.in_state(state)) for state in states},
+            limits=dispatcher.runs.governor.in_force(),
             workers=tuple(
                 {
+                    **worker.facts,
                     "pid": worker.pid,
                     "engine": worker.setup.engine,
                     "model": worker.setup.model,
                     "state": worker.state.value,
                     "job_uuid": worker.job_id,
-                    **worker.facts,
+                    "threads": worker.threads,
+                    "memory_predicted": dispatcher.scaling.predicted(worker),
+                    "limits": asdict(worker.limits),
+                    "usage": asdict(worker.usage),
                 }
                 for worker in dispatcher.pool.workers
+            ),
+            scaling=dispatcher.scaling.view(),
+            alerts=tuple(
+                {"alert": each.name, "severity": each.severity, "reason": each.reason, "since": iso(each.since)}
+                for each in self._alarm.alerts
             ),
             inboxes=tuple(
                 {
@@ -327,6 +408,7 @@ class Service:
                 }
                 for scanner in dispatcher.scanners
             ),
+            engines=dict(dispatcher.runs.loads),
         )
 
     def _tell_manager(self) -> None:
@@ -349,11 +431,10 @@ def run(loaded: Loaded, reload: Callable[[], Loaded], *, once: bool = False) -> 
     Raises:
         StemdError: a start-up check failed.
     """
-    logs.configure(loaded.config.log.format, loaded.config.log.level)
+    log = loaded.config.log
+    logs.configure(log.format, log.level, names=log.names, people=loaded.config.users)
     idle = sorted(
-        key
-        for key, origin in loaded.origins.items()
-        if origin != "default" and key.startswith(_NOT_IN_FORCE) and not re.fullmatch(_IN_FORCE, key)
+        key for key, origin in loaded.origins.items() if origin != "default" and key.startswith(_NOT_IN_FORCE)
     )
     if idle:
         logs.get().warning("settings_not_in_force", keys=idle)

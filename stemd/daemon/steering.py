@@ -1,4 +1,7 @@
-"""What a person may ask of a running daemon, as the control socket passes it on."""
+"""What a person may ask of a running daemon, as the control socket passes it on.
+
+Each word says what one must be allowed to do, and whose job or entry it is about, before it does anything.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from stemd.core.access import Action, Person
 from stemd.core.errors import StemdError
 from stemd.core.job import Job, JobId, JobState
 from stemd.daemon.dispatcher import Dispatcher
 from stemd.daemon.live import Live
 from stemd.daemon.room import of_job
 from stemd.daemon.scanner import Scanner
-from stemd.spool import deliver, durable, sidecar
+from stemd.spool import deliver, durable, ownership, sidecar
 from stemd.spool.intents import Intent
 
 _HOLDABLE = frozenset({JobState.WAITING, JobState.DEFERRED, JobState.RETRY_WAIT})
@@ -27,35 +31,44 @@ class Steering:
         self._dispatcher, self._board = dispatcher, dispatcher.board
         self._reload, self._view = reload, view
 
-    def answer(self, message: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: PLR0911  one line per word
+    def answer(self, message: Mapping[str, Any], person: Person) -> Mapping[str, Any]:  # noqa: PLR0911  one line per word
         match message:
             case {"op": "cancel" | "hold" | "release" as op, "path": str(path)}:
-                return {"state": self._decide(op, Path(path))}
-            case {"op": "cancel", "job": str(job)}:
-                return {"state": self._cancel(self._live(job))}
-            case {"op": "hold", "job": str(job)}:
-                return {"state": self._hold(self._live(job))}
-            case {"op": "release", "job": str(job)}:
-                return {"state": self._release(self._live(job))}
+                return {"state": self._decide(op, Path(path), person)}
+            case {"op": "cancel" | "hold" | "release" as op, "job": str(job)}:
+                act = {"cancel": self._cancel, "hold": self._hold, "release": self._release}[op]
+                return {"state": act(self._live(job, person))}
             case {"op": "retry", "job": str(job)}:
-                return {"state": self._retry(JobId(job))}
+                return {"state": self._retry(JobId(job), person)}
             case {"op": "why", "path": str(path)}:
-                return {"reason": self._why(Path(path))}
-            case {"op": "drain" | "resume" as op}:
-                self._dispatcher.draining = op == "drain"
-                return dict(self._view())
-            case {"op": "reload"}:
-                self._reload()
+                return {"reason": self._why(Path(path), person)}
+            case {"op": "quota"}:
+                return {"users": self._quota(message.get("user"), person)}
+            case {"op": "drain" | "resume" | "reload" as op}:
+                person.require(Action.OPERATE)
+                self._operate(op)
                 return dict(self._view())
             case {"op": "state"}:
+                person.require(Action.HEALTH)
                 return dict(self._view())
         raise StemdError("STEMD-X001", f"unknown control message {message.get('op')!r}")
 
-    def _live(self, job_id: str) -> Live:
+    def _operate(self, word: str) -> None:
+        if word == "reload":
+            self._reload()
+        else:
+            self._dispatcher.draining = word == "drain"
+
+    def _live(self, job_id: str, person: Person) -> Live:
         live = self._board.get(job_id)
         if live is None:
             raise StemdError("STEMD-S016", f"job {job_id} is not unfinished")
+        person.require(Action.STEER, live.user)
         return live
+
+    def stop(self, live: Live) -> None:
+        """Whatever it does, it is to end: for good, and without a person to ask for it."""
+        self._cancel(live)
 
     def _cancel(self, live: Live) -> str:
         live.cancelling = True
@@ -80,19 +93,21 @@ class Steering:
         live.log("released")
         return live.state.value
 
-    def _decide(self, word: str, path: Path) -> str:
+    def _decide(self, word: str, path: Path, person: Person) -> str:
         """Something that still lies in an inbox."""
         scanner = self._scanner_of(path)
+        person.require(Action.STEER, self._owner_of(scanner, path))
         known = scanner.intent(path)
         if word == "release" and known is not Intent.HOLD:
             raise StemdError("STEMD-S016", f"{path.name} is not held")
         scanner.decide(path, None if word == "release" else Intent(word))
         return {"cancel": "cancelling", "hold": JobState.HELD.value, "release": JobState.WAITING.value}[word]
 
-    def _retry(self, job_id: JobId) -> str:
+    def _retry(self, job_id: JobId, person: Person) -> str:
         for scanner in self._dispatcher.scanners:
             orphan = sidecar.find_orphan(scanner.spool, job_id)
             if orphan is not None:
+                person.require(Action.STEER, orphan.parent.name)
                 work = deliver.retry(scanner.spool, orphan, job_id)
                 break
         else:
@@ -109,8 +124,22 @@ class Steering:
             self._dispatcher.sealer.start(live)
         return live.state.value
 
-    def _why(self, path: Path) -> str:
-        return self._scanner_of(path).why(path)
+    def _why(self, path: Path, person: Person) -> str:
+        scanner = self._scanner_of(path)
+        person.require(Action.SEE, self._owner_of(scanner, path))
+        return scanner.why(path)
+
+    def _quota(self, user: object, person: Person) -> list[Mapping[str, Any]]:
+        """Usage against quota: of one user, or of all whose jobs one may see."""
+        quotas = self._dispatcher.quotas
+        if isinstance(user, str):
+            person.require(Action.SEE, user)
+        asked = {user} if user is not None else quotas.users
+        return [quotas.of(each) for each in sorted(quotas.users & asked) if person.may(Action.SEE, each)]
+
+    def _owner_of(self, scanner: Scanner, path: Path) -> str | None:
+        door, entry = scanner.locate(path)
+        return ownership.of_entry(self._board.config, door, entry)
 
     def _scanner_of(self, path: Path) -> Scanner:
         for scanner in self._dispatcher.scanners:

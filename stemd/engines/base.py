@@ -6,8 +6,10 @@ so nothing here loads numpy or torch.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     """Audio: frames × channels, float32, full scale ±1."""
 
 ENTRY_POINT_GROUP = "stemd.engines"
+#: For so many seconds at most what is installed counts as known.
+_FRESH = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,21 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class Tunable(Protocol):
+    """An engine that has faster ways to compute, and tries after ``load`` which of them are right and fast here."""
+
+    def tune(self, precision: str, folder: Path | None) -> Mapping[str, Any]:
+        """Use from now on what is fastest within ``precision`` (``auto``, ``fp32``, ``bf16``, ``fp16``).
+
+        ``auto`` is as accurate as float32, ``fp32`` computes plainly and tries nothing. What was found is kept below
+        ``folder`` and taken from there next time (``None``: neither). Returns it, for people: the ``way``, its
+        ``error_db`` against the plain one, how many times ``faster`` it was, and all ``trials``. The settings that
+        change numbers are part of ``facts``.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SeparationRequest:
     """Everything a separation needs; no spool, user or configuration in it.
@@ -200,7 +219,10 @@ class SourceFacts:
 
 @dataclass(frozen=True, slots=True)
 class SeparationResult:
-    """What came out. ``gain_db`` is the one gain shared by all stems; ``timings`` are seconds per stage."""
+    """What came out. ``gain_db`` is the one gain shared by all stems; ``timings`` are seconds per stage.
+
+    ``outline`` is what the stems look like, as ``stemd.engines.audio.peaks`` gives it.
+    """
 
     source: SourceFacts
     files: tuple[StemFile, ...]
@@ -209,6 +231,7 @@ class SeparationResult:
     timings: Mapping[str, float]
     chunks: Mapping[str, int]
     warnings: tuple[str, ...] = ()
+    outline: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,8 +332,23 @@ class Mixer(Protocol):
         ...
 
 
+@runtime_checkable
+class Threaded(Protocol):
+    """An engine whose number of threads can be changed between two jobs; others keep the one they were started with."""
+
+    def use_threads(self, count: int) -> None:
+        """Compute with ``count`` threads from now on; called before each job. ``facts`` gives the number in force."""
+        ...
+
+
 def names() -> tuple[str, ...]:
-    """The installed engines' names, sorted."""
+    """The installed engines' names, sorted; what is installed shows within seconds."""
+    return _names(int(time.monotonic() / _FRESH))
+
+
+@lru_cache(maxsize=1)
+def _names(when: int) -> tuple[str, ...]:
+    """Asked for every job that waits, at every turn: reading all packages' metadata each time was a tenth of it all."""
     return tuple(sorted(point.name for point in entry_points(group=ENTRY_POINT_GROUP)))
 
 

@@ -1,8 +1,9 @@
 """Finished float32 stems on disk, in chunks: what a separation that was interrupted need not do again.
 
 ``index.json`` holds the header (everything the numbers depend on) and, per chunk, its frames and sha256. A chunk is
-listed only after it was synced, and used again only when the header is the same and its bytes hash right. Putting the
-chunks together is checked again: their order, their frames, and their bytes as they are read.
+listed only after it was synced (of a track that is one chunk: written), and used again only when the header is the same
+and its bytes hash right. Putting the chunks together is checked again: their order, their frames, and their bytes as
+they are read.
 """
 
 from __future__ import annotations
@@ -62,6 +63,11 @@ class ChunkStore:
             self._write_index()
         self.done = sum(each["frames"] for each in self._chunks)
         self.reused = len(self._chunks)
+
+    @property
+    def _durable(self) -> bool:
+        """Whether what is done shall outlive a power cut: not of a track that is one chunk, and is soon done again."""
+        return self.chunk < self.total
 
     @property
     def count(self) -> int:
@@ -136,7 +142,8 @@ class ChunkStore:
         assert self._file is not None
         part, final = self._path(self.count, _PART), self._path(self.count)
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if self._durable:
+            os.fsync(self._file.fileno())
         self.close()
         part.rename(final)
         self._chunks.append({"name": final.name, "frames": self._open_frames, "sha256": self._hash.hexdigest()})
@@ -153,8 +160,11 @@ class ChunkStore:
         with temporary.open("w") as file:
             json.dump(document, file)
             file.flush()
-            os.fsync(file.fileno())
+            if self._durable:
+                os.fsync(file.fileno())
         temporary.rename(self.folder / _INDEX)
+        if not self._durable:
+            return
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)

@@ -24,6 +24,8 @@ from stemd.core.errors import StemdError
 from stemd.engines import models
 from stemd.engines.base import Lane, ModelInfo, Scaling, TrackStats
 from stemd.engines.demucs_options import LEAST_SEGMENT, DemucsOptions, parse_options
+from stemd.engines.tuning.demucs_tuner import tune
+from stemd.engines.tuning.ways import Way, in_force
 
 if TYPE_CHECKING:
     from stemd.engines.base import Frames
@@ -44,6 +46,8 @@ class DemucsEngine:
         self._bag: Any = None
         self._device = torch.device("cpu")
         self._options = DemucsOptions()
+        self._sha256, self._way = "", Way()
+        self._error_db: float | None = None
 
     @property
     def version(self) -> str:
@@ -70,14 +74,25 @@ class DemucsEngine:
         if self._bag.audio_channels != 2:
             raise StemdError("STEMD-M004", f"{model} is for {self._bag.audio_channels} channels; stemd gives it 2")
         longest = self._bag.max_allowed_segment
+        self._sha256, self._way = _fingerprint(hashes), Way()
         return ModelInfo(
             name=model,
             stems=tuple(self._bag.sources),
             sample_rate=int(self._bag.samplerate),
             channels=2,
-            sha256=_fingerprint(hashes),
+            sha256=self._sha256,
             max_segment=None if longest == float("inf") else float(longest),
         )
+
+    def tune(self, precision: str, folder: Path | None) -> Mapping[str, Any]:
+        """Try what is faster here with the loaded networks, and use it from now on; see ``base.Tunable``."""
+        with _memory_errors(), _denormals_flushed():
+            found = tune(self._bag.models, self._device, precision, self._sha256, folder)
+        self._way, self._error_db = Way.of(found["way"]), found["error_db"]
+        return found
+
+    def use_threads(self, count: int) -> None:
+        torch.set_num_threads(count)
 
     def ease(self, options: Mapping[str, Any], level: int) -> Mapping[str, Any]:
         """One segment at a time, each half as long as before; HTDemucs always computes its whole length."""
@@ -142,9 +157,11 @@ class DemucsEngine:
             StemdError: STEMD-R001.
         """
         network = self._bag.models[lane.member]
-        with _memory_errors(), _denormals_flushed(), torch.inference_mode():
-            mix = torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 2, 1))).to(self._device)
-            answer = network(mix).float().cpu().numpy()
+        with _memory_errors(), _denormals_flushed(), torch.inference_mode(), in_force(self._way, network):
+            mix = torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 2, 1)))
+            if self._device.type == "cuda":
+                mix = mix.pin_memory()  # the card fetches it by itself
+            answer = network(mix.to(self._device, non_blocking=True)).float().cpu().numpy()
         return {
             stem: answer[:, index].transpose(0, 2, 1)
             for index, stem in enumerate(self._bag.sources)
@@ -152,12 +169,14 @@ class DemucsEngine:
         }
 
     def notes(self, stats: TrackStats) -> Sequence[str]:
-        return ()
+        if not self._way.reduced:
+            return ()
+        return (f"the transformer was computed in {self._way.transformer}: {self._error_db:g} dB of error here",)
 
     def facts(self) -> Mapping[str, Any]:
         return {
             "device": self._device.type,
-            "precision": "float32",
+            **self._way.facts(),
             "threads": torch.get_num_threads(),
             "torch": str(torch.__version__),
             **self._options.facts(),

@@ -20,7 +20,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         code = "STEMD-R003" if error.errno in _FULL else "STEMD-S014"
-        raise StemdError(code, f"{printable(path.name)}: {error.strerror or error}") from error
+        message = f"{printable(path.name)}: {error.strerror or error}"
+        raise StemdError(code, message, detail={"errno": error.errno}) from error
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stemd.core.errors import StemdError
-from stemd.engines.audio import cover, decode, formats, stem_mp4
+from stemd.engines.audio import cover, decode, formats, peaks, stem_mp4
 from stemd.engines.audio.reader import BLOCK
 from stemd.engines.base import (
     Engine,
@@ -22,6 +22,7 @@ from stemd.engines.base import (
     SeparationResult,
     TrackStats,
 )
+from stemd.engines.beside import ahead, behind
 from stemd.engines.checkpoint import ChunkStore
 from stemd.engines.memory import check_memory, fits
 from stemd.engines.overlap_add import OverlapAdd
@@ -76,7 +77,7 @@ class _Separation:
         store = self._store(plan, lanes, stats)
         try:
             with self._timed("separate"):
-                self._fill(store, source, plan, lanes, stats)
+                store, halved = self._filled(store, source, plan, lanes, stats, halve=not eased)
             with self._timed("encode"):
                 job = Rendering(self.request, plan, source, target, store, self.model.sample_rate, self.meter, art)
                 written = job.write()
@@ -84,9 +85,10 @@ class _Separation:
                 files = job.verify(written)
         finally:
             store.close()
+        outlines = {name: found.to_list() for name, found in written.outlines.items()}
         self.meter.end()
         discarded = [store.discarded] if store.discarded else []
-        warnings = [*source.warnings, *eased, *self.engine.notes(stats), *job.warnings, *discarded]
+        warnings = [*source.warnings, *eased, *halved, *self.engine.notes(stats), *job.warnings, *discarded]
         return SeparationResult(
             source=source.facts(),
             files=files,
@@ -95,6 +97,7 @@ class _Separation:
             timings=dict(self.timings),
             chunks={"total": store.count, "reused": store.reused, "resumes": store.resumes},
             warnings=tuple(warnings),
+            outline=peaks.document(outlines, target.rate, job.frames),
         )
 
     def _fitted(
@@ -132,6 +135,37 @@ class _Separation:
         store.open()
         return store
 
+    def _filled(
+        self,
+        store: ChunkStore,
+        source: decode.Source,
+        plan: Plan,
+        lanes: tuple[Lane, ...],
+        stats: TrackStats,
+        *,
+        halve: bool,
+    ) -> tuple[ChunkStore, list[str]]:
+        """``store`` with the whole track in it, and what was changed for that, in words.
+
+        Where memory runs out on a batch (a graphics card's is known only by trying), the track is begun again with half
+        of it: a batch is part of what the numbers depend on, so no track is made of two.
+        """
+        options = {key: value for key, value in self.request.options.items() if key != "residual"}
+        halved: list[str] = []
+        while True:
+            batch = int(self.engine.facts().get("batch", 1))
+            try:
+                self._fill(store, source, plan, lanes, stats)
+                return store, halved
+            except StemdError as error:
+                if error.code != "STEMD-R001" or batch < 2 or not halve:
+                    raise
+            store.close()
+            halved = [f"memory was too small for its batch: it was done with {batch // 2} segments at once"]
+            lanes, discarded = self.engine.lanes({**options, "batch": batch // 2}, plan.needed), store.discarded
+            store = self._store(plan, lanes, stats)
+            store.discarded = discarded
+
     def _fill(
         self, store: ChunkStore, source: decode.Source, plan: Plan, lanes: tuple[Lane, ...], stats: TrackStats
     ) -> None:
@@ -152,9 +186,14 @@ class _Separation:
             int(self.engine.facts().get("batch", 1)),
             lambda done, of: self.meter.advance("separate", done, of),
         )
-        with closing(source.blocks()) as decoded:
-            for finished in work.run(at_model_rate(decoded, source, self.model.sample_rate, self.model.channels)):
-                store.append(finished)
+        rate, channels = self.model.sample_rate, self.model.channels
+        with (
+            closing(source.blocks()) as decoded,
+            closing(ahead(at_model_rate(decoded, source, rate, channels))) as blocks,
+            behind(store.append) as keep,
+        ):
+            for finished in work.run(blocks):
+                keep(finished)
 
     def _fill_with_silence(self, store: ChunkStore, stats: TrackStats) -> None:
         while left := stats.frames - store.done:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 import shutil
+import subprocess
 import time
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,8 @@ from stemd.engines import base, environments, models
 from stemd.ops.view import DaemonView
 from stemd.spool.layout import Spool
 
-_PACKAGES = ("torch", "demucs", "numpy", "soundfile", "watchdog", "psutil")
+_PACKAGES = ("torch", "demucs", "numpy", "scipy", "soundfile", "watchdog", "psutil", "starlette", "uvicorn")
+_PROGRAMS = ("ffmpeg", "ffprobe")
 
 
 def package_version(name: str) -> str | None:
@@ -29,6 +32,15 @@ def package_version(name: str) -> str | None:
         return None
 
 
+def program_version(name: str) -> str | None:
+    """The version a program of the ffmpeg family states, ``None`` when it is not installed or does not run."""
+    try:
+        said = subprocess.run([name, "-version"], capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return next(iter(said.split()[2:3]), None)
+
+
 class Health:
     """Collects the document; what cannot change while the daemon runs is asked once."""
 
@@ -36,8 +48,9 @@ class Health:
         self._config, self._spools, self._store = config, spools, store
         self._started = time.time()
         self._packages = {name: package_version(name) for name in _PACKAGES}
-        self._programs = {name: shutil.which(name) is not None for name in ("ffmpeg", "ffprobe")}
+        self._programs: dict[str, str | None] | None = None
         self._process = psutil.Process()
+        self._names = base.names()
 
     def document(self, view: DaemonView) -> dict[str, Any]:
         """One JSON document; ``status`` is ``ok`` or ``unavailable``."""
@@ -48,32 +61,58 @@ class Health:
             "python": platform.python_version(),
             "uptime_seconds": round(time.time() - self._started, 1),
             "daemon": {"pid": self._process.pid, "rss_bytes": self._process.memory_info().rss},
-            "engines": {name: self._engine(name) for name in base.names()},
+            "engines": self._engines(view),
             "packages": self._packages,
-            "programs": self._programs,
+            "programs": self._versions(),
+            "memory": _memory(),
             "spools": [_disk(spool) for spool in self._spools],
-            **{key: value for key, value in view.to_dict().items() if key != "ready"},
+            **{key: value for key, value in view.to_dict().items() if key not in {"ready", "engines", "workers"}},
+            "workers": [{"rss_bytes": _rss(worker.get("pid")), **worker} for worker in view.workers],
         }
 
-    def _engine(self, name: str) -> dict[str, Any]:
+    def _versions(self) -> dict[str, str | None]:
+        """Versions of the programs, asked once: ``None`` where one is not installed."""
+        if self._programs is None:
+            self._programs = {name: program_version(name) for name in _PROGRAMS}
+        return self._programs
+
+    def _engines(self, view: DaemonView) -> dict[str, Any]:
+        entries = models.catalogue(self._store)
+        return {
+            name: self._engine(name, view.engines.get(name, {}), [each for each in entries if each.engine == name])
+            for name in self._names
+        }
+
+    def _engine(self, name: str, last: Mapping[str, Any], entries: Sequence[models.Entry]) -> dict[str, Any]:
+        """``loads``: how it came up last, ``None`` where no worker has tried yet."""
+        found = [{"name": entry.name, "present": entry.folder is not None} for entry in entries]
+        known = {key: last.get(key) for key in ("loads", "model", "at", "facts", "error")}
         if not environments.own_environment(name):
-            return {"models": self._models(name)}
+            return {**known, "models": found}
         place = environments.Environment(name, self._config.environment(name))
+        error = None
         try:
             place.require()
-            error = None
         except StemdError as missing:
             error = missing.to_dict()
-        return {"models": self._models(name), "environment": {"versions": place.versions(), "error": error}}
-
-    def _models(self, engine: str) -> list[dict[str, Any]]:
-        return [
-            {"name": entry.name, "present": entry.folder is not None}
-            for entry in models.catalogue(self._store)
-            if entry.engine == engine
-        ]
+            known |= {"loads": False, "error": error}
+        environment = {"versions": place.versions(), "error": error}
+        return {**known, "models": found, "environment": environment}
 
 
 def _disk(spool: Spool) -> dict[str, Any]:
     usage = shutil.disk_usage(spool.root)
     return {"root": str(spool.root), "free_bytes": usage.free, "total_bytes": usage.total}
+
+
+def _memory() -> dict[str, int]:
+    memory = psutil.virtual_memory()
+    return {"total_bytes": memory.total, "available_bytes": memory.available}
+
+
+def _rss(pid: Any) -> int | None:
+    """Memory of a worker; ``None`` where it has just ended."""
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except (psutil.Error, TypeError, ValueError):
+        return None

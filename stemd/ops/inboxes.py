@@ -82,7 +82,7 @@ def _wanted_id(entry: Path) -> str | None:
 def _error(entry: Path, door: Door) -> StemdError | None:
     reason = ignore.ignored(entry.name)
     if reason is not None:
-        return StemdError("STEMD-S009", f"{reason}: {printable(entry.name)!r} is left alone on purpose")
+        return StemdError("STEMD-S009", f"{reason.sentence}: {printable(entry.name)!r} is left alone on purpose")
     if ignore.is_sidecar(entry.name):
         return StemdError("STEMD-S009", f"it is taken together with {printable(entry.name[: -len('.job.yaml')])!r}")
     return _refusal(entry, door)

@@ -43,6 +43,8 @@ class JobView:
     updated_at: str | None = None
     result: str | None = None
     eta_seconds: float | None = None
+    audio_seconds: float | None = None
+    realtime_factor: float | None = None
     path: str | None = None
 
     @property
@@ -101,6 +103,8 @@ def from_status(spool: Spool, job_id: str) -> JobView | None:
         updated_at=_time(status.get("updated_at")),
         result=str(spool.root / result) if result else None,
         eta_seconds=status.get("eta_seconds"),
+        audio_seconds=status.get("audio_seconds"),
+        realtime_factor=status.get("realtime_factor"),
     )
 
 
@@ -196,7 +200,7 @@ def believed(view: JobView, owner: int | None) -> JobView:
         return view
     state = JobState.WAITING.value if view.state in _ALIVE else view.state
     reason = view.reason or reason_of(inboxes.no_daemon(view.spool))
-    return replace(view, state=state, reason=reason, eta_seconds=None)
+    return replace(view, state=state, reason=reason, eta_seconds=None, realtime_factor=None)
 
 
 def _title(value: Any) -> str:

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,25 +16,62 @@ from structlog.processors import JSONRenderer
 from structlog.typing import FilteringBoundLogger
 
 from stemd.core.job import printable
+from stemd.ops import journal
+from stemd.ops.pseudonyms import Pseudonyms
 from stemd.spool.sidecar import iso
 
 
-def configure(format: str, level: str) -> None:
-    """Set up structlog; ``format``: ``text``, ``json``, or ``auto`` (text on a terminal, else JSON)."""
-    console = format == "text" or (format == "auto" and sys.stderr.isatty())
-    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else JSONRenderer()
+def configure(format: str, level: str, *, names: str = "pseudonyms", people: Iterable[str] = ()) -> None:
+    """Set up structlog; ``format``: ``text``, ``json``, ``journal``, or ``auto``.
+
+    ``names``: ``clear``, or ``pseudonyms`` for users and files; ``people`` are the configured users.
+
+    ``auto`` is text on a terminal, the journal's own fields where standard error is the journal, else JSON.
+    """
+    if format == "auto":
+        format = "text" if sys.stderr.isatty() else "journal" if _is_journal() else "json"
+    colours = sys.stderr.isatty()
+    renderers: dict[str, Callable[[Any, str, MutableMapping[str, Any]], Any]] = {
+        "text": structlog.dev.ConsoleRenderer(colors=colours),
+        "json": JSONRenderer(),
+    }
+    renderer = renderers.get(format) or _Journalist(journal.Journal(), renderers["json"])
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _readable,
             structlog.processors.format_exc_info,
+            *([Pseudonyms(people)] if names == "pseudonyms" else []),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(file=_Patient(sys.stderr)),  # type: ignore[arg-type]
         cache_logger_on_first_use=False,
     )
+
+
+def _is_journal() -> bool:
+    try:
+        return journal.is_ours(os.environ, sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+
+
+class _Journalist:
+    """Sends events to the journal; where that fails they go to standard error, which leads there too."""
+
+    def __init__(
+        self, connection: journal.Journal, otherwise: Callable[[Any, str, MutableMapping[str, Any]], Any]
+    ) -> None:
+        self._connection, self._otherwise = connection, otherwise
+
+    def __call__(self, logger: Any, name: str, event: MutableMapping[str, Any]) -> Any:
+        try:
+            self._connection.send(event)
+        except OSError:
+            return self._otherwise(logger, name, event)
+        raise structlog.DropEvent
 
 
 class _Patient:

@@ -89,9 +89,35 @@ def _spools(where: Where) -> Iterator[Spool]:
         yield spool
 
 
+class Memory:
+    """What was read at earlier looks, by file; a file that was replaced since has another inode, time or size."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, tuple[tuple[int, int, int], JobView | None]] = {}
+        self._seen: set[str] = set()
+
+    def read(self, path: str, load: Callable[[], JobView | None]) -> JobView | None:
+        """What ``load`` makes of ``path``, now or earlier."""
+        self._seen.add(path)
+        try:
+            facts = os.stat(path)  # noqa: PTH116  thousands of plain names, as below
+        except OSError:
+            return load()
+        identity = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+        held = self._held.get(path)
+        if held is None or held[0] != identity:
+            held = self._held[path] = (identity, load())
+        return held[1]
+
+    def forget(self) -> None:
+        """Let go of what was not seen since the last call."""
+        self._held = {path: held for path, held in self._held.items() if path in self._seen}
+        self._seen = set()
+
+
 @_permitted()
-def snapshot(where: Where) -> Snapshot:
-    """Look at all spools.
+def snapshot(where: Where, memory: Memory | None = None) -> Snapshot:
+    """Look at all spools; ``memory`` keeps what need not be read again at the next look.
 
     Raises:
         StemdError: STEMD-S005 or STEMD-S019 (a root is not there, or not mounted), STEMD-S006 (it may not be read).
@@ -99,14 +125,16 @@ def snapshot(where: Where) -> Snapshot:
     roots: list[Root] = []
     jobs: list[JobView] = []
     arriving: list[JobView] = []
+    memory = Memory() if memory is None else memory
     for spool in _spools(where):
         owner = owner_of(spool)
         roots.append(Root(str(spool.root), owner))
-        views = (load() for load in _index(spool).values())
+        views = (load() for load in _index(spool, memory).values())
         jobs += [believed(view, owner) for view in views if view is not None]
         decided, kept = _decided(spool, where), kept_reasons(spool)
         waiting = inboxes.waiting(_doors(spool, where))
         arriving += [_arriving(spool, found, owner, where, decided, kept) for found in waiting]
+    memory.forget()
     jobs.sort(key=lambda job: (job.claimed_at or "", job.job_uuid or ""))
     return Snapshot(tuple(roots), (*jobs, *arriving))
 
@@ -161,17 +189,19 @@ def _names(folder: Path, suffix: str = "") -> list[str]:
         return []
 
 
-def _index(spool: Spool) -> dict[str, Callable[[], JobView | None]]:
+def _index(spool: Spool, memory: Memory | None = None) -> dict[str, Callable[[], JobView | None]]:
     """Every job's id, with the way to read it."""
+    memory = Memory() if memory is None else memory
     index: dict[str, Callable[[], JobView | None]] = {}
+    status = os.fspath(spool.status)
     for job_id in _names(spool.status, ".json"):
-        index[job_id] = partial(from_status, spool, job_id)
+        index[job_id] = partial(memory.read, f"{status}/{job_id}.json", partial(from_status, spool, job_id))
     for job_id in _names(spool.work):
         index.setdefault(job_id, partial(from_work, spool, job_id))
     known = {job_id[-8:] for job_id in index}
     for folder in orphan_folders(spool):
         if folder.name[-8:] not in known:
-            view = from_orphan(spool, folder)
+            view = memory.read(f"{folder}/error.json", partial(from_orphan, spool, folder))
             if view is not None and view.job_uuid:
                 index.setdefault(view.job_uuid, partial(_same, view))
     return index

@@ -9,7 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class DaemonView:
-    """The daemon at one moment. ``loop_at`` is monotonic seconds of the last turn of its loop."""
+    """The daemon at one moment. ``loop_at`` is monotonic seconds of the last turn of its loop.
+
+    ``engines`` says of each that a worker tried to load whether it ``loads``, with what it reported.
+    """
 
     ready: bool = False
     reason: str = "starting"
@@ -18,6 +21,10 @@ class DaemonView:
     jobs: Mapping[str, int] = field(default_factory=dict)
     workers: tuple[Mapping[str, Any], ...] = ()
     inboxes: tuple[Mapping[str, Any], ...] = ()
+    engines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    scaling: Mapping[str, Any] = field(default_factory=dict)
+    alerts: tuple[Mapping[str, Any], ...] = ()
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -26,7 +33,11 @@ class DaemonView:
             "draining": self.draining,
             "jobs": dict(self.jobs),
             "workers": [dict(worker) for worker in self.workers],
+            "scaling": dict(self.scaling),
             "inboxes": [dict(inbox) for inbox in self.inboxes],
+            "engines": {name: dict(engine) for name, engine in self.engines.items()},
+            "alerts": [dict(alert) for alert in self.alerts],
+            "limits": dict(self.limits),
         }
 
     @property

@@ -19,7 +19,7 @@ from stemd.core.config import Config
 from stemd.core.errors import StemdError
 from stemd.core.job import SCHEMA_VERSION, JobState, decode_name, encode_name, new_job_id, printable
 from stemd.core.request import permissions, user_for
-from stemd.spool import claim, deliver, durable, intake, lease, ledger
+from stemd.spool import claim, deliver, durable, intake, lease, ledger, ownership
 from stemd.spool.ignore import SIDECAR_SUFFIX
 from stemd.spool.intake import Kind
 from stemd.spool.layout import Spool, WorkDir, names, safe_title
@@ -50,7 +50,7 @@ def split(spool: Spool, work: WorkDir, config: Config) -> bool:
     durable.fsync(work.path)
     for number, member in enumerate(album.members):
         belongs = {"job_uuid": work.job_id, "number": number, "place": str(PurePosixPath(place, member.place))}
-        _hand_out(spool, work, tree, member, {**origin, "album": belongs})
+        _hand_out(spool, work, tree, member, {**origin, "album": belongs, "dropper": album.user_id})
     _flush_jobs(spool)
     _remove_emptied(work)
     return True
@@ -70,7 +70,7 @@ def _plan(work: WorkDir, tree: Path, origin: Mapping[str, Any], config: Config) 
     """Decide, once and for all, which jobs there are, and what the folders are called in the outbox."""
     if (refusal := intake.refused_inside(tree)) is not None:
         raise refusal.error
-    user = user_for(config, origin["inbox"])
+    user = user_for(config, origin["inbox"], None, ownership.dropper(config, tree))
     mode, group = permissions(config, origin["inbox"])
     found = survey(tree)
     folders = _folders(found)

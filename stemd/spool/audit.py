@@ -223,6 +223,8 @@ def finished_folders(root: Path) -> Iterator[Path]:
 def _everything(area: Path) -> Iterator[Path]:
     for folder, directories, files in os.walk(area):
         directories[:] = [name for name in directories if ignore.ignored(name) is None or area.name != "inbox"]
+        if area.name == "work" and Path(folder) == area and ".trash" in directories:
+            directories.remove(".trash")  # what is being deleted is nobody's any more
         for name in (*directories, *files):
             yield Path(folder, name)
 

@@ -15,13 +15,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stemd.core import compliance
 from stemd.core.config import Config, JobFile, parse_job
 from stemd.core.errors import StemdError
 from stemd.core.job import Job, JobId, JobState, Length, Source, decode_name, encode_name
-from stemd.core.policy import admit
+from stemd.core.policy import permit
 from stemd.core.request import resolve, takes_several, user_for
 from stemd.core.stem_roles import by_role
-from stemd.spool import durable, ignore, lease, sidecar, sources
+from stemd.spool import durable, ignore, lease, ownership, sidecar, sources
+from stemd.spool.books import Books, is_buried
 from stemd.spool.intake import Candidate, Kind
 from stemd.spool.layout import Spool, WorkDir, names, safe_title
 from stemd.spool.settle import Writers
@@ -149,9 +151,10 @@ def seal(
     root = entry if staged else work.src
     _collect_sidecar(spool, origin, work)
     description = _description(root, name, staged)
-    user = origin.get("user_id") or user_for(config, origin["inbox"], description)
-    request = resolve(config, origin["inbox"], description)
-    admit(config, user, request)
+    dropper = origin.get("dropper") or ownership.dropper(config, entry)
+    user = origin.get("user_id") or user_for(config, origin["inbox"], description, dropper)
+    request = resolve(config, origin["inbox"], description, user)
+    permit(config, user, request)
     if request.art is not None:
         sources.regular_beneath(root, request.art)
     if takes_several(request.engine):
@@ -166,11 +169,13 @@ def seal(
     belongs = origin.get("album")
     job = Job(
         work.job_id, user, origin["inbox"] or "", title, source, request, origin["claimed_at"],
-        compliance=_compliance(config),
+        compliance=compliance.marks(config, origin["inbox"], user),
         album={key: belongs[key] for key in ("job_uuid", "place")} if belongs else None, inputs=inputs,
     )  # fmt: skip
     wanted = description.job_uuid if description else None
     _check_plain(job)
+    if wanted is not None and is_buried(Books.of(config), wanted):
+        raise AcknowledgedError(wanted)  # delivered once more: it was erased, and stays so
     if wanted not in {None, work.job_id}:
         work, job = _adopt(spool, work, job, JobId(str(wanted)))
     else:
@@ -185,10 +190,6 @@ def _check_plain(job: Job) -> None:
         json.dumps(job.to_dict(), allow_nan=False)
     except ValueError as error:
         raise StemdError("STEMD-S010", "a number in the job description is not finite") from error
-
-
-def _compliance(config: Config) -> dict[str, Any]:
-    return {"purpose": config.compliance.purpose, "region": config.compliance.region, "erasable": True}
 
 
 def _stem(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +18,7 @@ from typing import Any
 
 from stemd.core.errors import StemdError
 from stemd.core.job import Job, JobId, JobState, decode_name, encode_name
-from stemd.spool import attempts, durable, follow, ledger, sidecar, sources
+from stemd.spool import attempts, durable, follow, handover, ledger, sidecar, sources
 from stemd.spool.claim import read_origin
 from stemd.spool.intake import Kind
 from stemd.spool.layout import Spool, WorkDir, names, orphan_name, safe_title
@@ -167,6 +168,7 @@ def _make_visible(spool: Spool, work: WorkDir, job: Job) -> Path:
     def note(target: Path) -> None:
         durable.write_json(work.target, {"path": str(target.relative_to(spool.root))})
         step("P2a")
+        handover.note(spool, work, job, JobState.DONE, target)
 
     mode, group = job.request.mode, job.request.group
     for _ in range(_MOVED_AWAY):
@@ -270,6 +272,8 @@ def to_orphan(spool: Spool, work: WorkDir, error: StemdError, user: str) -> Path
             "job_uuid": work.job_id,
             "user_id": job.user_id if job else user,
             "source": {"name": encode_name(name)},
+            "inbox": job.inbox if job else read_origin(work)["inbox"] or "",
+            "compliance": sidecar.compliance_of_failure(job, time.time()) if job else None,
         },
         error,
         attempts.read(work.attempts).records,
@@ -296,6 +300,7 @@ def finish_orphan(spool: Spool, work: WorkDir, title: str, user: str, job: Job |
 
     def note(target: Path) -> None:
         ledger.note(spool, work, state, target, code=code)
+        handover.note(spool, work, job, state, target)
 
     target = rename_free(work.path, home, (orphan_name(name, work.job_id) for name in names(title)), note)
     durable.fsync(home)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stemd.core.errors import StemdError
+from stemd.spool import flushes
 
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
@@ -50,7 +51,8 @@ def fsync(path: Path) -> None:
     with io_errors(f"fsync {path.name!r}"):
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            os.fsync(descriptor)
+            with flushes.told():
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
@@ -129,7 +131,8 @@ def write(
             file.flush()
             ready(temporary)
             if durable:
-                os.fsync(file.fileno())
+                with flushes.told():
+                    os.fsync(file.fileno())
         temporary.replace(path)
     if durable:
         fsync(path.parent)
@@ -168,7 +171,8 @@ def append(path: Path, line: bytes) -> None:
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
             os.write(descriptor, b"\n" * torn + line + b"\n")
-            os.fsync(descriptor)
+            with flushes.told():
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
     if fresh:

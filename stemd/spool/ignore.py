@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 
 #: Suffixes (lower-cased) of what may be a recording; the content decides later.
 AUDIO_SUFFIXES = frozenset({
@@ -43,14 +44,26 @@ _LITTER = re.compile(
 _NAS_FOLDERS = frozenset({"@eadir", "#recycle", "@recycle", "@tmp", "#snapshot", "@sharebin", "lost+found"})
 
 
-def ignored(name: str) -> str | None:
+class Ignored(StrEnum):
+    """Why a name is left alone; the value is also a metric's label."""
+
+    HIDDEN = "hidden"
+    NAS_FOLDER = "nas_folder"
+    TEMPORARY = "temporary"
+
+    @property
+    def sentence(self) -> str:
+        return {"hidden": "hidden name", "nas_folder": "a NAS's own folder", "temporary": "temporary name"}[self]
+
+
+def ignored(name: str) -> Ignored | None:
     """Why this name is left alone, or ``None``. ``name`` is one component, bytes as surrogates (PEP 383)."""
     if name.startswith("."):
-        return "hidden name"
+        return Ignored.HIDDEN
     if name.lower() in _NAS_FOLDERS:
-        return "a NAS's own folder"
+        return Ignored.NAS_FOLDER
     if _UPLOAD.search(name) or _LITTER.search(name):
-        return "temporary name"
+        return Ignored.TEMPORARY
     return None
 
 

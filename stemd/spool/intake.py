@@ -119,7 +119,7 @@ def classify(sighting: Sighting, door: Door) -> Candidate | Refusal:
     """
     path = Path(sighting.key)
     facts = path.lstat()
-    fingerprint = _identity(facts)
+    fingerprint = identity_of(facts)
     if not sighting.tree:
         sidecar = path.with_name(path.name + ignore.SIDECAR_SUFFIX)
         return Candidate(path, door, Kind.FILE, fingerprint, sidecar if os.path.lexists(sidecar) else None)
@@ -176,10 +176,11 @@ def unchanged(sighting: Sighting) -> bool:
 
 def identity(path: Path) -> tuple[int, int, int]:
     """Inode, size and mtime_ns: what a rename does not change."""
-    return _identity(path.lstat())
+    return identity_of(path.lstat())
 
 
-def _identity(facts: os.stat_result) -> tuple[int, int, int]:
+def identity_of(facts: os.stat_result) -> tuple[int, int, int]:
+    """The same of a file whose facts are known."""
     return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 

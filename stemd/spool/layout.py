@@ -159,6 +159,11 @@ class Spool:
         return self.root / ".lock"
 
     @property
+    def trash(self) -> Path:
+        """What is being deleted: out of sight, on the same mount."""
+        return self.work / ".trash"
+
+    @property
     def marker(self) -> Path:
         """Says that this is a spool: a root without it may be the empty folder below a mount that is missing."""
         return self.root / ".stemd-spool"

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Mapping
+import threading
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,7 +25,9 @@ from stemd.spool.steps import step
 
 #: The state of a recording whose job_uuid was known already, with the same content: the existing job stands.
 DUPLICATE = "duplicate"
-_ENDED = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED, DUPLICATE})
+_ENDED = frozenset({JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.ERASED, DUPLICATE})
+#: An erasure may write an album's book anew while another thread adds to it.
+_WRITING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +154,8 @@ def _last_words(work: WorkDir) -> dict[int, dict[str, Any]]:
 
 
 def _write(book: Path, line: Mapping[str, Any]) -> None:
-    durable.append(book / "ended", json.dumps(line, allow_nan=False).encode())
+    with _WRITING:
+        durable.append(book / "ended", json.dumps(line, allow_nan=False).encode())
 
 
 def entry(end: Mapping[str, Any], home: str) -> dict[str, Any]:
@@ -179,10 +183,15 @@ def _amend(spool: Spool, belongs: Mapping[str, Any], line: Mapping[str, Any]) ->
     document = None if home.is_symlink() or path.is_symlink() else durable.read_json(path)
     if document is None or document["job_uuid"] != belongs["job_uuid"]:
         return
-    before = path.stat()
     known = document["jobs"][belongs["number"]]
     known.pop("code", None)
     known.update(entry(line, str(home.relative_to(spool.root))))
+    _replace(path, document)
+
+
+def _replace(path: Path, document: Mapping[str, Any]) -> None:
+    """Write an ``album.json`` that is out anew, for the same readers."""
+    before = path.stat()
 
     def as_before(temporary: Path) -> None:
         if temporary.stat().st_gid != before.st_gid:
@@ -190,3 +199,52 @@ def _amend(spool: Spool, belongs: Mapping[str, Any], line: Mapping[str, Any]) ->
         temporary.chmod(stat.S_IMODE(before.st_mode))
 
     durable.write_json(path, document, ready=as_before)
+
+
+def erase(spool: Spool, jobs: Container[str]) -> int:
+    """Let the albums name these jobs no more; each counts as ended. Returns how many albums named one.
+
+    Raises:
+        StemdError: the disk failed; may be called again.
+    """
+    books = [work.path for work in spool.jobs() if work.album.exists()]
+    books += [path.parent for path in spool.orphan.glob("*/*/ended")]
+    with _WRITING:
+        changed = sum(_erase_in_book(WorkDir(book), jobs) for book in books)
+    for folder, directories, files in os.walk(spool.outbox):
+        if "manifest.json" in files:
+            directories[:] = []
+        elif "album.json" in files:
+            with suppress(LookupError, TypeError, AttributeError):  # consumers may have made anything of it
+                changed += _erase_in_summary(Path(folder, "album.json"), jobs)
+    return changed
+
+
+def _erase_in_book(work: WorkDir, jobs: Container[str]) -> bool:
+    record = durable.read_json(work.album) or {}
+    numbers = [number for number, job in enumerate(record.get("jobs", ())) if job["job_uuid"] in jobs]
+    if not numbers:
+        return False
+    lines = [line for number, line in _last_words(work).items() if number not in numbers]
+    erased = {"state": JobState.ERASED.value, "result": None, "code": None}
+    lines += [{"number": number, "job_uuid": record["jobs"][number]["job_uuid"], **erased} for number in numbers]
+    durable.write(work.ended, b"".join(json.dumps(line, allow_nan=False).encode() + b"\n" for line in lines))
+    step("G4a")
+    for number in numbers:
+        record["jobs"][number]["path"] = f".erased-{number}"
+    durable.write_json(work.album, record)
+    step("G4b")
+    return True
+
+
+def _erase_in_summary(path: Path, jobs: Container[str]) -> bool:
+    document = None if path.is_symlink() else durable.read_json(path)
+    mine = [entry for entry in (document or {})["jobs"] if entry["job_uuid"] in jobs]
+    if document is None or not mine:
+        return False
+    for known in mine:
+        known.pop("code", None)
+        known.update(source=None, state=JobState.ERASED.value, result=None)
+    _replace(path, document)
+    step("G4c")
+    return True

@@ -23,16 +23,27 @@ def iso(seconds: float) -> str:
 def compliance(job: Job) -> dict[str, Any]:
     """The compliance block of every record of this job."""
     term = job.request.retention
-    return {**job.compliance, "retention_until": iso(job.claimed_at + term) if term else None}
+    return {**job.compliance, "retention_until": iso(job.claimed_at + term) if term is not None else None}
+
+
+def compliance_of_failure(job: Job, now: float) -> dict[str, Any]:
+    """The same for a job that fails ``now``: what is in orphan/ has a term of its own."""
+    term = job.request.orphan_retention
+    return {**job.compliance, "retention_until": iso(now + term) if term is not None else None}
 
 
 def stamp(job: Job, model: str) -> dict[str, str]:
-    """The provenance tags that go into every stem."""
+    """The tags that go into every stem: where it comes from, and what is to be heeded about it."""
+    marks = compliance(job)
+    heeded = {f"STEMD_{key.upper()}": marks.get(key) for key in ("retention_until", "purpose", "region")}
+    switches = {f"STEMD_{key.upper()}": marks.get(key) for key in ("erasable", "legal_hold")}
     return {
         "STEMD_JOB_UUID": job.job_uuid,
         "STEMD_USER_ID": job.user_id,
         "STEMD_ENGINE": job.request.engine,
         "STEMD_MODEL": model,
+        **{key: text for key, text in heeded.items() if text},
+        **{key: "yes" if value else "no" for key, value in switches.items() if value is not None},
     }
 
 
@@ -41,11 +52,11 @@ def manifest(job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
 
     ``result`` carries what the worker measured: ``engine_version``, ``model`` (name, sha256), ``source`` (frames,
     sample_rate, channels, format), ``files``, ``gain_db``, ``settings``, ``attempts``, ``chunks``, ``timings``,
-    ``resources`` and ``warnings``; of a mix also ``inputs`` (like ``source``, by role) and ``documents``.
+    ``resources``, ``warnings`` and ``documents`` (files that are no audio); of a mix also ``inputs`` (like ``source``,
+    by role).
     """
     several = {
         "inputs": {role: {**_named(job.inputs[role]), **facts} for role, facts in result["inputs"].items()},
-        "documents": result["documents"],
     } if job.inputs else {}  # fmt: skip
     return {
         "schema_version": SCHEMA_VERSION,
@@ -55,6 +66,7 @@ def manifest(job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
         "created_at": iso(time.time()),
         "stemd_version": __version__,
         "source": {**_named(job.source), **result["source"]},
+        "inbox": job.inbox,
         "engine": job.request.engine,
         "engine_version": result["engine_version"],
         "model": result["model"]["name"],
@@ -62,6 +74,7 @@ def manifest(job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
         "settings": {**result["settings"], "output": job.request.to_dict()["output"]},
         "gain_db": result["gain_db"],
         "files": result["files"],
+        "documents": result.get("documents", []),
         **several,
         "warnings": result["warnings"],
         "attempts": result["attempts"],

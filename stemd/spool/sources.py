@@ -14,7 +14,7 @@ from typing import BinaryIO
 from stemd.core.errors import StemdError
 from stemd.core.job import Job, Length, Source
 from stemd.spool import durable, lease
-from stemd.spool.intake import identity
+from stemd.spool.intake import identity, identity_of
 from stemd.spool.layout import WorkDir
 from stemd.spool.settle import Writers
 
@@ -26,11 +26,12 @@ _NO_SUCH_NAME = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 def taken(work: WorkDir, path: Path, length: Callable[[Path], Length | None]) -> Source | None:
     """The file ``path`` below ``work/J/src``, made private and hashed; ``None`` while somebody still writes to it."""
     _make_private(work, path)
-    before = identity(path)
+    before = path.lstat()
     digest = sha256(path)
-    if identity(path) != before or lease.writers_of_file(path) is Writers.SOME:
+    if identity(path) != identity_of(before) or lease.writers_of_file(path) is Writers.SOME:
         return None
-    return Source(path.name, str(path.relative_to(work.src)), digest, before[1], before[2], length(path))
+    place = str(path.relative_to(work.src))
+    return Source(path.name, place, digest, before.st_size, before.st_mtime_ns, length(path), before.st_ctime_ns)
 
 
 def together(folder: Path, work: WorkDir, inputs: Mapping[str, Source]) -> Source:
@@ -54,12 +55,16 @@ def together(folder: Path, work: WorkDir, inputs: Mapping[str, Source]) -> Sourc
 def unchanged(work: WorkDir, source: Source) -> Path:
     """The file of ``source``, if it is still the one that was hashed.
 
+    Whoever dropped it can restore its size and mtime, but not its ctime. That alone says little: a rename of ours
+    sets it, and so does moving the spool to another disk; the content decides then.
+
     Raises:
         StemdError: STEMD-S014, it changed since; STEMD-S007 or S010, something else is in its place.
     """
     path = regular_beneath(work.src, source.path)
     facts = path.lstat()
-    if (facts.st_size, facts.st_mtime_ns) != (source.bytes, source.modified_ns):
+    known = (facts.st_size, facts.st_mtime_ns) == (source.bytes, source.modified_ns)
+    if not known or (facts.st_ctime_ns != source.changed_ns and sha256(path) != source.sha256):
         raise StemdError("STEMD-S014", "the source changed after it was taken: somebody still had it open")
     return path
 

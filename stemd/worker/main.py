@@ -7,6 +7,7 @@ it leaves there is resumed or thrown away by whoever comes next. It never outliv
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import queue
 import signal
@@ -20,16 +21,21 @@ from typing import Any, BinaryIO
 
 from stemd.core.errors import StemdError
 from stemd.core.job import Job
-from stemd.engines.base import CancelledError, Engine, Mixer, ModelInfo, Progress, create
+from stemd.engines.base import CancelledError, Engine, Mixer, ModelInfo, Progress, Threaded, TrackStats, Tunable, create
 from stemd.spool import joblock
 from stemd.spool.layout import WorkDir
-from stemd.worker import wire
+from stemd.worker import usage, wire
 from stemd.worker.load import load
+from stemd.worker.rlimits import files_within
 from stemd.worker.run import Run, run_job
 from stemd.worker.setup import Setup
 
 _PR_SET_PDEATHSIG = 1
 _PROGRESS_INTERVAL = 0.5
+#: What Python says when the system refuses a thread, and what a thread's stack takes (bytes).
+_THREAD, _STACK = "can't start new thread", 8 << 20
+#: The length of a usual song (seconds).
+_USUAL = 300.0
 
 
 class Link:
@@ -96,22 +102,43 @@ def main() -> None:
     try:
         engine = create(setup.engine, Path(setup.environment) if setup.environment else None)
         model = load(engine, setup, link.send)
+        tuned = _tuned(engine, setup)
     except Exception as error:
         link.send("unready", error=_as_stemd_error(error).to_dict(), trace=_trace(error))
         return
-    facts = {"version": engine.version, **engine.facts()}
-    link.send("ready", engine=setup.engine, model=model.name, facts=facts, seconds=round(time.monotonic() - started, 3))
+    facts = {"version": engine.version, **engine.facts(), **tuned}
+    link.send(
+        "ready",
+        engine=setup.engine,
+        model=model.name,
+        facts=facts,
+        seconds=round(time.monotonic() - started, 3),
+        memory=_estimate(engine, model),
+        threaded=isinstance(engine, Threaded),
+    )
     while (message := link.jobs.get()) is not None:
         _serve(link, engine, model, message)
     engine.close()
+
+
+def _tuned(engine: Engine | Mixer, setup: Setup) -> dict[str, Any]:
+    """Let the engine find out what is fast here; the first worker on a machine takes seconds for it, others none."""
+    if not isinstance(engine, Tunable):
+        return {}
+    found = engine.tune(setup.precision, Path(setup.tuning) if setup.tuning else None)
+    return {"tuning": {key: value for key, value in found.items() if key != "trials"}}
 
 
 def _serve(link: Link, engine: Engine | Mixer, model: ModelInfo, message: Mapping[str, Any]) -> None:
     """One job; whatever happens is reported, and only a broken wire ends the process."""
     job = Job.from_dict(message["job"])
     work = WorkDir(Path(message["work"]))
+    cpu = usage.cpu_seconds()
+    if isinstance(engine, Threaded):
+        os.environ["OMP_NUM_THREADS"] = str(message["threads"])  # what works beside the engine goes by it
+        engine.use_threads(message["threads"])
     try:
-        with joblock.hold(work):
+        with joblock.hold(work), files_within(job.request.limits.disk):
             run = Run(message["attempt"], message["ease"])
             report = run_job(engine, model, job, work, run, Reporter(link, job.job_uuid, work.chunks))
     except CancelledError:
@@ -122,17 +149,38 @@ def _serve(link: Link, engine: Engine | Mixer, model: ModelInfo, message: Mappin
             job_uuid=job.job_uuid,
             error=_as_stemd_error(error).to_dict(),
             trace=_trace(error),
+            cpu_seconds=round(usage.cpu_seconds() - cpu, 3),
         )
     else:
         link.send("staged", job_uuid=job.job_uuid, **report)
 
 
+def _estimate(engine: Engine | Mixer, model: ModelInfo) -> int | None:
+    """What the engine says it needs for a usual song with its own options (bytes); ``None`` where it cannot say."""
+    if isinstance(engine, Mixer):
+        return None
+    try:
+        engine.lanes({}, model.stems)
+        return int(engine.memory(TrackStats(round(_USUAL * model.sample_rate), 0.0, 0.1, 1.0)))
+    except Exception:  # of a plug-in; its jobs will tell what is wrong with it
+        return None
+
+
 def _as_stemd_error(error: Exception) -> StemdError:
     if isinstance(error, StemdError):
         return error
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (_THREAD in str(error) and _memory_is_out()):
         return StemdError("STEMD-R001", "the worker ran out of memory")
     return StemdError("STEMD-X001", f"{type(error).__name__}: {error}")
+
+
+def _memory_is_out() -> bool:
+    """Whether there is no room for a thread's stack: else it was their number that stood in the way."""
+    try:
+        mmap.mmap(-1, _STACK).close()
+    except OSError:
+        return True
+    return False
 
 
 def _trace(error: Exception) -> str | None:

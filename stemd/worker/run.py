@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -28,6 +29,9 @@ from stemd.engines.separate import separate
 from stemd.spool import deliver, durable, sidecar, sources
 from stemd.spool.layout import WorkDir
 from stemd.worker import usage
+
+#: What the stems look like, beside them.
+PEAKS = "peaks.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,12 @@ def _measured(
     }
     if isinstance(result, MixResult):
         measured["inputs"] = {role: _facts(facts) for role, facts in result.inputs.items()}
-        measured["documents"] = [_document(folder / name) for name in result.documents]
+        names = result.documents
+    else:
+        outline = json.dumps(result.outline, separators=(",", ":")).encode()
+        durable.write(folder / PEAKS, outline, durable=False)  # flushed with the stems
+        names = (PEAKS,)
+    measured["documents"] = [_document(folder / name) for name in names]
     return measured
 
 

@@ -13,7 +13,8 @@ class Setup:
     """One engine with one model of one store on one device (``auto``, ``cpu``, ``cuda``, ``mps``).
 
     ``environment`` is the folder of the engine's own Python environment, empty where it has none;
-    ``supply`` says whether and how the model may be fetched if it is not in the store.
+    ``supply`` says whether and how the model may be fetched if it is not in the store. ``precision`` is what the
+    engine may compute in, ``tuning`` the folder where what is fastest here is remembered (empty: nowhere).
     """
 
     engine: str
@@ -22,6 +23,8 @@ class Setup:
     device: str
     environment: str = ""
     supply: Supply = field(default_factory=Supply)
+    precision: str = "auto"
+    tuning: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

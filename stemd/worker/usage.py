@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from contextlib import suppress
 from pathlib import Path
@@ -15,9 +16,9 @@ def cpu_seconds() -> float:
     """CPU time so far: of this process, of its children that have ended, and of those that run."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     total = ended.ru_utime + ended.ru_stime
-    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+    for pid in (os.getpid(), *_descendants()):
         with suppress(psutil.Error):
-            times = process.cpu_times()
+            times = psutil.Process(pid).cpu_times()
             total += times.user + times.system
     return total
 
@@ -35,7 +36,25 @@ def peak_rss() -> int:
 
 
 def _pids() -> list[str]:
-    return ["self", *(str(child.pid) for child in psutil.Process().children(recursive=True))]
+    return ["self", *map(str, _descendants())]
+
+
+def _descendants() -> list[int]:
+    """All processes below this one, from the kernel's own lists (proc(5)): psutil would look at every process there is.
+
+    A kernel without those lists (``CONFIG_PROC_CHILDREN``) has them found by psutil.
+    """
+    if not (_PROC / "thread-self" / "children").exists():
+        return [child.pid for child in psutil.Process().children(recursive=True)]
+    found, parents = [], [os.getpid()]
+    while parents:
+        children: list[int] = []
+        for task in (_PROC / str(parents.pop()) / "task").glob("*/children"):
+            with suppress(OSError):
+                children += map(int, task.read_text().split())
+        found += children
+        parents += children
+    return found
 
 
 def _peak_of(pid: str) -> int:

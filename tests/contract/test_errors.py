@@ -73,7 +73,7 @@ def shared() -> Iterator[Daemon]:
     with tempfile.TemporaryDirectory(prefix="stemd-test-") as name:
         home = Path(name)
         home.chmod(0o755)
-        daemon = Daemon(home, retry={"tries": 2, "base": "100ms", "cap": "100ms"})
+        daemon = Daemon(home, retry={"tries": 2, "base": "3s", "cap": "3s"})
         yield daemon
         daemon.__exit__()
 

@@ -1,8 +1,8 @@
 """``python -m tests.crash.mutate``: takes each mutation's guard out of a copy of stemd and runs the tests against it.
 
 Writes docs/crash-tests.md: what was taken out, and which test noticed. A mutation that nothing notices is a hole in the
-tests (or a guard that guards nothing): the exit status is 1. ``--only TEXT`` (several times) runs those named like it;
-``--jobs N`` copies are tested at a time.
+tests (or a guard that guards nothing): the exit status is 1. ``--only TEXT`` (several times) runs those named like it
+and writes nothing; ``--new`` runs those the page lacks and keeps its other rows; ``--jobs N`` copies are tested at a time.
 """
 
 from __future__ import annotations
@@ -31,8 +31,15 @@ TESTS = (
     "tests/crash/test_trace_rules.py",
     "tests/unit/spool",
 )
+_OF_DELETION = (
+    "tests/unit/spool/test_deletion_flushes.py",
+    "tests/unit/spool/test_trail.py",
+    "tests/unit/spool/test_retention.py",
+    "tests/crash/test_retention_steps.py",
+)
 #: Tried instead, where the guard was taken out of a module that only they are about.
 TESTS_OF = {
+    **dict.fromkeys(("books", "keyring", "trail", "trash", "erase", "retention"), _OF_DELETION),
     "album": ("tests/crash/test_album_states.py", "tests/crash/test_album_steps.py", "tests/unit/spool/test_album.py"),
     "ledger": ("tests/crash/test_album_states.py", "tests/crash/test_album_steps.py", "tests/unit/spool/test_album.py"),
     "shelf": ("tests/crash/test_checkpoint_states.py",),
@@ -84,15 +91,26 @@ def _failure(copy: Path, tests: tuple[str, ...]) -> str | None:
     return failed[1] if failed else f"{tests[0]}: {done.stdout[-200:]}"
 
 
-def page(verdicts: list[Verdict], counts: list[str], all_of_them: int) -> str:
-    """docs/crash-tests.md; ``verdicts`` may be those of a part of ``all_of_them`` mutations, which the page then says."""
-    caught = sum(verdict.noticed_by is not None for verdict in verdicts)
-    rows = [
-        f"| `{verdict.mutation.name.replace('|', '∣')}` | {verdict.mutation.file} | {_shown(verdict.noticed_by)} |"
-        for verdict in verdicts
-    ]
-    return "\n".join([_HEAD.format(counts="\n".join(f"- {line}" for line in counts), caught=caught, run=len(verdicts), all=all_of_them),
-                      *rows, ""])  # fmt: skip
+def row(verdict: Verdict) -> str:
+    """A line of the page's table."""
+    mutation = verdict.mutation
+    return f"| `{_named(mutation)}` | {mutation.file} | {_shown(verdict.noticed_by)} |"
+
+
+def rows_of(text: str) -> dict[str, str]:
+    """The lines of a page's table by what was taken out."""
+    return {found[1]: found[0] for found in re.finditer(r"^\| `([^`]+)` \| \S+ \| .+ \|$", text, re.MULTILINE)}
+
+
+def page(rows: list[str], counts: list[str], all_of_them: int) -> str:
+    """docs/crash-tests.md; ``rows`` may be of a part of ``all_of_them`` mutations, which the page then says."""
+    caught = sum(not each.endswith("| **nothing** |") for each in rows)
+    head = _HEAD.format(counts="\n".join(counts), caught=caught, run=len(rows), all=all_of_them)
+    return "\n".join([head, *rows, ""])
+
+
+def _named(mutation: Mutation) -> str:
+    return mutation.name.replace("|", "∣")
 
 
 def _shown(test: str | None) -> str:
@@ -124,7 +142,7 @@ Counts of the last runs:
 
 `python -m tests.crash.mutate` takes each guard out of a copy of stemd and runs the tests against the copy: every flush
 (found in the source, so a new one is in the list by itself) and the other guards of the protocol. There are {all};
-the run this table is of went through {run}, of which {caught} were noticed. The test named is the first that failed.
+this table is of {run}, of which {caught} were noticed. The test named is the first that failed.
 
 | taken out | in | noticed by |
 |---|---|---|"""
@@ -133,21 +151,28 @@ the run this table is of went through {run}, of which {caught} were noticed. The
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--only", action="append", default=[], metavar="TEXT")
+    arguments.add_argument("--new", action="store_true")
     arguments.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     arguments.add_argument("--counts", type=Path, help="pytest's output of the last full run")
     chosen = arguments.parse_args()
-    todo = [each for each in mutations(ROOT) if not chosen.only or any(text in each.name for text in chosen.only)]
+    every = mutations(ROOT)
+    before = PAGE.read_text()
+    rows = rows_of(before) if chosen.new else {}
+    todo = [each for each in every if not chosen.only or any(text in each.name for text in chosen.only)]
+    todo = [each for each in todo if _named(each) not in rows]
     verdicts: list[Verdict] = []
     with ThreadPoolExecutor(chosen.jobs) as pool:
         for number, future in enumerate(as_completed([pool.submit(judge, each) for each in todo]), 1):
             verdict = future.result()
             verdicts.append(verdict)
+            rows[_named(verdict.mutation)] = row(verdict)
             noticed = verdict.noticed_by or "NOTHING NOTICED"
             print(f"{number}/{len(todo)}  {verdict.seconds:5.0f} s  {verdict.mutation.name}  →  {noticed}", flush=True)
     if not chosen.only:
         output = chosen.counts.read_text() if chosen.counts else ""
-        counts = re.findall(r"^crash suite: (.*)$", output, re.MULTILINE)
-        PAGE.write_text(page(sorted(verdicts, key=lambda verdict: todo.index(verdict.mutation)), counts, len(todo)))
+        found = [f"- {line}" for line in re.findall(r"^crash suite: (.*)$", output, re.MULTILINE)]
+        counts = found or re.findall(r"^- .*$", before, re.MULTILINE)
+        PAGE.write_text(page([rows[_named(each)] for each in every], counts, len(every)))
     return int(any(verdict.noticed_by is None for verdict in verdicts))
 
 

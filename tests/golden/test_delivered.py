@@ -44,7 +44,7 @@ def test_what_comes_out(daemon):
     folders = {path.name: path for path in daemon.spool.outbox.glob("*/*")}
     song = folders["A song"]
     assert sorted(path.name for path in song.iterdir()) == [
-        "A song.stem.mp4", "A song.stem.mp4.tags.json", "job.log.jsonl", "manifest.json", "source",
+        "A song.stem.mp4", "A song.stem.mp4.tags.json", "job.log.jsonl", "manifest.json", "peaks.json", "source",
     ]  # fmt: skip
     (row,) = results["A song"]["files"]
     assert (row["name"], row["stem"]) == ("A song.stem.mp4", "master")

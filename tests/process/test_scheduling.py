@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from stemd.daemon.host import Machine
 from tests.support.audio import write_wav
 from tests.support.daemon import Daemon, eventually
 
+CORES = Machine().cores()
 STUB = {"engine": "stub", "model": "stub"}
 
 
-def drop(daemon: Daemon, user: str, name: str, **job) -> None:
+def drop(daemon: Daemon, user: str, name: str, seconds: float = 0.5, **job) -> None:
     folder = daemon.home / f"{user}-{name}"
     folder.mkdir()
-    write_wav(folder / "song.wav", 0.5)
+    write_wav(folder / "song.wav", seconds)
     (folder / "job.json").write_text(json.dumps({"input": "song.wav", **job}))
     folder.rename(daemon.spool.inbox / user / name)
 
@@ -31,7 +33,14 @@ def users(tmp_path: Path):
     def daemon(**quota) -> Daemon:
         people = {name: {"quota": "small"} if quota else {} for name in ("ana", "ben", "cem")}
         quotas = {"small": quota} if quota else {}
-        return Daemon(tmp_path, defaults=STUB, users=people, quotas=quotas, engines={"stub": {"workers": {"max": 2}}})
+        return Daemon(
+            tmp_path,
+            log={"names": "clear"},
+            defaults=STUB,
+            users=people,
+            quotas=quotas,
+            engines={"stub": {"workers": {"max": 2}}},
+        )
 
     return daemon
 
@@ -74,3 +83,21 @@ def test_the_urgent_come_first(users):
         eventually(lambda: len(daemon.events("queued")) == 4, 60)
         eventually(lambda: len(daemon.results()) == 4, 120)
         assert starts(daemon)[2] == "cem"
+
+
+@pytest.mark.skipif(CORES < 2, reason="one core cannot be shared")
+def test_a_resumed_job_gets_the_cores_its_checkpoints_were_made_with(tmp_path: Path):
+    chunking = {"threshold": "1s", "checkpoint": "2s"}
+    daemon = Daemon(tmp_path, defaults=STUB, users={"ana": {}}, chunking=chunking)
+    with daemon:
+        drop(daemon, "ana", "long", 20.0, options={"pace": 0.3})
+        eventually(lambda: daemon.events("checkpoint"), 60, "a checkpoint is there")
+        daemon.kill()
+        daemon.configure(
+            defaults=STUB, users={"ana": {}}, chunking=chunking, engines={"stub": {"workers": {"max": CORES}}}
+        )
+        daemon.start()
+        manifest = eventually(lambda: daemon.results().get("long"), 120, "it is done")
+    assert [event["threads"] for event in daemon.events("started")] == [CORES, CORES], "not the one that is its share"
+    assert manifest["settings"]["threads"] == CORES
+    assert manifest["chunks"]["reused"] > 0

@@ -35,6 +35,8 @@ def eventually(condition: Callable[[], Any], seconds: float = 120.0, what: str =
 class Daemon:
     """``stemd run`` with a small configuration; ``with`` starts it and, at the end, stops it."""
 
+    RULES = Path(__file__).parents[2] / "config" / "prometheus"
+
     def __init__(self, root: Path, **settings: Any) -> None:
         self.home = root
         self.spool = Spool(root / "spool")
@@ -52,6 +54,7 @@ class Daemon:
             "http": {"listen": "127.0.0.1:0"},
             "models": {"fetch": "never"},
             "paths": {name: str(self.home / name) for name in ("models", "engines", "run")},
+            "alerts": {"canary": None},
             "retry": {"tries": 3, "base": "200ms", "cap": "1s"},
         }
         for key, value in settings.items():

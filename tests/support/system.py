@@ -27,11 +27,13 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changing the user or 
 _PR_SET_DUMPABLE = 4
 
 #: Imported on first use by what runs in a child, which may not be allowed to read Python's own folder any more.
-_LATE_IMPORTS = ("encodings.utf_8_sig", "encodings.idna", "html", "asyncio", "stemd.core.config.loading")
+_LATE_IMPORTS = ("encodings.utf_8_sig", "encodings.idna", "html", "asyncio", "grp", "stemd.core.config.loading")
 
 
-def in_child(function: Callable[[], Any], *, uid: int | None = None, seconds: int = 30) -> Any:
-    """Call ``function`` in a forked child, as user and group ``uid`` if given; returns what it returns.
+def in_child(
+    function: Callable[[], Any], *, uid: int | None = None, group: int | None = None, seconds: int = 30
+) -> Any:
+    """Call ``function`` in a forked child, as user ``uid`` if given, in ``group`` (else one like it).
 
     An error in the child is raised here: a ``StemdError`` as itself, any other as ``AssertionError`` with its trace.
     """
@@ -42,7 +44,7 @@ def in_child(function: Callable[[], Any], *, uid: int | None = None, seconds: in
     if child == 0:
         os.close(reader)
         signal.alarm(seconds)
-        os.write(writer, pickle.dumps(_answer(function, uid)))
+        os.write(writer, pickle.dumps(_answer(function, uid, group)))
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
@@ -56,11 +58,11 @@ def in_child(function: Callable[[], Any], *, uid: int | None = None, seconds: in
     return value
 
 
-def _answer(function: Callable[[], Any], uid: int | None) -> tuple[str, Any]:
+def _answer(function: Callable[[], Any], uid: int | None, group: int | None) -> tuple[str, Any]:
     try:
         if uid is not None:
             os.setgroups([])
-            os.setgid(uid)
+            os.setgid(uid if group is None else group)
             os.setuid(uid)
             # a process that changed its user may not look at its own /proc, one that was started as this user may
             ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 1)

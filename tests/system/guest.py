@@ -102,11 +102,13 @@ def journal(after: str = "") -> list[dict[str, Any]]:
     sh("journalctl --sync")
     since = [f"--after-cursor={after}"] if after else []
     entries = map(json.loads, run("journalctl", "-u", "stemd", "-o", "json", "--all", *since).stdout.splitlines())
-    return [{"cursor": each["__CURSOR"], **_said(str(each["MESSAGE"]))} for each in entries]
+    return [{"cursor": each["__CURSOR"], **_said(each)} for each in entries]
 
 
-def _said(message: str) -> dict[str, Any]:
-    return json.loads(message) if message.startswith("{") else {"event": message}
+def _said(entry: dict[str, Any]) -> dict[str, Any]:
+    """An event of stemd by its fields (STEMD_EVENT, STEMD_NAME …); whatever else was said as it came."""
+    facts = {key.removeprefix("STEMD_").lower(): value for key, value in entry.items() if key.startswith("STEMD_")}
+    return {"message": str(entry["MESSAGE"]), "event": str(entry["MESSAGE"]), **facts}
 
 
 def now() -> str:
@@ -226,7 +228,7 @@ def user_writes_only_where_it_may() -> None:
     assert strange == [], strange
     assert {"/srv/stemd/inbox", "/var/lib/stemd", "/run/stemd"} <= set(found.splitlines())
     in_sys = inside(f"find /sys /proc/sys {kinds}").splitlines()
-    mine = run("cat", f"/proc/{main_pid()}/cgroup").stdout.rpartition(":")[2].strip()
+    mine = run("cat", f"/proc/{main_pid()}/cgroup").stdout.rpartition(":")[2].strip().removesuffix("/supervisor")
     strange = [path for path in in_sys if mine not in path and path != "/sys/kernel/security/apparmor/.null"]
     assert strange == [], "but for its own control group, and AppArmor's null device"
 

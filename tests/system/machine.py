@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 #: What of the checkout an installation needs, and the checks.
 _CHECKOUT = (
-    "stemd", "config", "docs", "systemd", "tests/system/guest.py",
+    "stemd", "config", "docs", "systemd", "tests/system/guest.py", "tests/system/guest_limits.py",
     "pyproject.toml", "constraints.txt", "README.md", "LICENSE", "THIRD_PARTY_NOTICES.md",
 )  # fmt: skip
 #: A container is up in seconds. An emulated machine takes several times as long for everything.
@@ -68,3 +68,41 @@ def checks(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
         "--", "python3", "tests/system/guest.py",
     ]  # fmt: skip
     return subprocess.run(command, capture_output=True, text=True, timeout=seconds + 900, check=False)
+
+
+def site(source: Path, folder: Path) -> Path:
+    """stemd and all it needs, as a folder that any Python of the same version can use as it is."""
+    command = [
+        sys.executable, "-m", "pip", "install", "-q", "--no-compile", "-c", str(source / "constraints.txt"),
+        "--target", str(folder), str(source),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, timeout=600, cwd=folder.parent)
+    return folder
+
+
+#: Installs without pip, which takes the better part of a minute where everything is emulated.
+_LAY_OUT = """
+set -e
+python3 -m venv --without-pip /opt/stemd
+echo /srv/site > /opt/stemd/lib/python3.11/site-packages/stemd.pth
+chmod -R a+rX /srv/site
+printf '#!/opt/stemd/bin/python\\nfrom stemd.cli.main import main\\nmain()\\n' > /opt/stemd/bin/stemd
+chmod 755 /opt/stemd/bin/stemd; ln -s /opt/stemd/bin/stemd /usr/local/bin/stemd
+systemd-sysusers "$PWD/systemd/stemd.sysusers"
+systemd-tmpfiles --create "$PWD/systemd/stemd.tmpfiles"
+install -D -m 0644 config/service.yaml /etc/stemd/stemd.yaml
+install -D -m 0644 systemd/stemd.service /etc/systemd/system/stemd.service
+exec python3 -m tests.system.guest_limits
+"""
+
+
+def limits(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Boot an emulated machine, with control groups of its own, and run ``guest_limits.py`` in it."""
+    source = checkout(folder / "checkout")
+    packages = site(source, folder / "site")
+    command = [
+        program, "--engine", "qemu", "--timeout", "900", "--build-timeout", "900",
+        "--copy", f"{source}:/srv/checkout", "--copy", f"{packages}:/srv/site",
+        "--", "bash", "-c", _LAY_OUT,
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, timeout=2000, check=False)

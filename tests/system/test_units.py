@@ -27,7 +27,7 @@ def installed(folder: Path, *drop_ins: str) -> Path:
     """The units as an installation has them, beside each other, with some of the drop-ins."""
     chosen = folder / "stemd.service.d"
     chosen.mkdir(parents=True)
-    for name in ("stemd.service", "stemd.socket"):
+    for name in ("stemd.service", "stemd.socket", "stemd-prune.service", "stemd-prune.timer"):
         shutil.copy(UNITS / name, folder)
     for name in drop_ins:
         shutil.copy(DROP_INS / name, chosen)
@@ -47,6 +47,26 @@ def test_the_units_have_no_faults(tmp_path, drop_ins):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")  # unknown keys are told, but not in the status
+
+
+@needs_systemd
+def test_the_timer_has_no_faults_and_its_service_is_locked_up(tmp_path):
+    units = installed(tmp_path / "units").parent
+    program = tmp_path / "stemd"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    for unit in units.glob("*.service"):
+        unit.write_text(unit.read_text().replace("/opt/stemd/bin/stemd", str(program)))
+    pair = [str(units / "stemd-prune.service"), str(units / "stemd-prune.timer")]
+    done = subprocess.run(["systemd-analyze", "verify", "--man=no", *pair], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", pair[0]],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    level = re.search(r"Overall exposure level for stemd-prune.service: ([\d.]+)", done.stdout)
+    assert level, done.stdout + done.stderr
+    assert float(level[1]) <= 1.0, "\n".join(line for line in done.stdout.splitlines() if line.startswith("✗"))
 
 
 @needs_systemd
@@ -86,6 +106,10 @@ def test_the_packaged_configuration_is_that_of_the_unit():
     (spool,) = config.spool
     assert f"ReadWritePaths={spool}\n" in unit
     assert f"RequiresMountsFor={spool}\n" in unit
+    timed = (UNITS / "stemd-prune.service").read_text()
+    assert f"ReadWritePaths={spool}\n" in timed
+    assert "\nStateDirectory=stemd\n" in timed
+    assert f"RequiresMountsFor={spool}\n" in timed
     assert f"d     {spool} " in (UNITS / "stemd.tmpfiles").read_text()
     places = {"StateDirectory": config.paths.state, "CacheDirectory": config.paths.models,
               "RuntimeDirectory": config.paths.run}  # fmt: skip

@@ -9,7 +9,7 @@ import click
 
 from stemd import __version__
 from stemd.cli import options, report
-from stemd.cli.bench import figures, machine, processes
+from stemd.cli.bench import figures, machine, page, processes, tuning
 from stemd.cli.bench.contest import Contest, Plan
 
 _SAME = (
@@ -23,8 +23,22 @@ _SAME = (
 @click.option("--seconds", type=click.FloatRange(1), default=60, show_default=True, help="Length of the one file.")
 @click.option("--files", type=click.IntRange(1, 999), default=10, show_default=True, help="How many more files.")
 @click.option("--file-seconds", type=click.FloatRange(1), default=20, show_default=True, help="Length of each of them.")
+@click.option(
+    "--random", is_flag=True, help="A model of htdemucs' size with random weights instead of one of the store."
+)
+@click.option("--full", is_flag=True, help="Five rounds and a file of five minutes: for figures to publish.")
+@click.option(
+    "--report",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write performance.md, .svg and .json there.",
+)
+@click.option("--tune", is_flag=True, help="Only try the ways to compute again, remember the best, and show them all.")
 @options.common
-def bench(config_file: Path | None, as_json: bool, **given: Any) -> None:
+def bench(
+    config_file: Path | None, as_json: bool, random: bool, full: bool, folder: Path | None, tune: bool, **given: Any
+) -> None:
     """stemd and the demucs command side by side: seconds, ratios, memory.
 
     Both get the same files, the same weights, the CPU and as many threads as there are cores, and write the same
@@ -36,17 +50,32 @@ def bench(config_file: Path | None, as_json: bool, **given: Any) -> None:
     from stemd.engines import models
 
     store, _ = options.model_store(config_file)
-    models.find(given["model"], store)
+    if full:
+        given |= {"rounds": max(given["rounds"], 5), "seconds": max(given["seconds"], 300.0)}
     here = machine.look()
-    plan = Plan(store=store.absolute(), threads=here.cores, **given)
     with processes.stage() as root:
+        if random:
+            store = root / "models"
+            given["model"] = tuning.RANDOM
+            processes.tool("stemd.engines.sized", tuning.RANDOM, str(store))
+        models.find(given["model"], store)
+        if tune:
+            tuning.again(given["model"], store.absolute(), config_file, here, as_json)
+            return
+        plan = Plan(store=store.absolute(), threads=here.cores, **given)
+        report.note("what is fast on this machine, and how fast it could be …")
+        found = tuning.measured(plan.model, plan.store, "auto", root / "state" / "tuning", here.cores)
         contest = Contest(plan, root, report.note)
         comparisons = contest.hold()
-    facts = _facts(plan, here, contest)
+    facts = {**_facts(plan, here, contest), "tuning": found}
+    document = {**facts, "workloads": [each.to_dict() for each in comparisons]}
+    if folder is not None:
+        page.write(folder, document)
     if as_json:
-        report.document(**facts, workloads=[each.to_dict() for each in comparisons])
+        report.document(**document)
     else:
         _show(plan, facts, comparisons)
+        click.echo(tuning.sentence(found))
 
 
 def _facts(plan: Plan, here: machine.Machine, contest: Contest) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def _resident(pid: int) -> int:
     return total
 
 
-def tool(module: str, *arguments: str) -> str:
+def tool(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
     """What one of our own modules prints, run in a process of its own: it loads torch, which the command line does not.
 
     Raises:
@@ -129,7 +129,7 @@ def tool(module: str, *arguments: str) -> str:
         command,
         capture_output=True,
         text=True,
-        env=environment(),
+        env=environment() if env is None else env,
         preexec_fn=_die_with(os.getpid()),
         check=False,
     )
@@ -138,9 +138,9 @@ def tool(module: str, *arguments: str) -> str:
     return answer.stdout
 
 
-def asked(module: str, *arguments: str) -> Any:
+def asked(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> Any:
     """``tool``, and its answer read as JSON."""
-    return json.loads(tool(module, *arguments))
+    return json.loads(tool(module, *arguments, env=env))
 
 
 def last_line(text: str) -> str:

@@ -23,7 +23,7 @@ spool: {spool}
 defaults: {{engine: demucs, model: {model}, stems: all, output: {{format: wav, bit_depth: 24}}}}
 engines: {{demucs: {{device: cpu}}}}
 models: {{fetch: never}}
-paths: {{models: {store}, run: {run}}}
+paths: {{models: {store}, run: {run}, state: {state}}}
 retry: {{tries: 1}}
 http: {{listen: null}}
 """
@@ -111,11 +111,14 @@ class Daemon:
 
 @contextmanager
 def daemon(model: str, store: Path, home: Path, threads: int) -> Iterator[Daemon]:
-    """A daemon that is ready and has no worker yet; everything of it lies below ``home``."""
+    """A daemon that is ready and has no worker yet; everything of it lies below ``home``, but for its state.
+
+    The state, beside ``home``, outlives it: with it, what is fast on this machine.
+    """
     spool = Spool(home / "spool")
     spool.inbox.mkdir(parents=True)
     config, log = home / "stemd.yaml", home / "stemd.log"
-    places = {"spool": spool.root, "store": store, "run": home / "run"}
+    places = {"spool": spool.root, "store": store, "run": home / "run", "state": home.with_name("state")}
     quoted = {key: json.dumps(str(path)) for key, path in places.items()}
     config.write_text(_CONFIG.format(model=json.dumps(model), **quoted))
     command = [sys.executable, "-P", "-m", "stemd", "run", "--config", str(config)]

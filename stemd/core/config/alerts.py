@@ -59,4 +59,7 @@ class Alerts(Section):
     resources: Resources | None = Field(default_factory=Resources, description="The machine is at its limits.")
     disk: Disk | None = Field(default_factory=Disk, description="The disk fills up.")
     canary: Canary | None = Field(default_factory=Canary, description="Nothing gets through.")
-    sinks: Sinks = Field(default=("log",), description="log, and any number of {webhook: ADDRESS}.")
+    sinks: Sinks = Field(
+        default=(("log",),),
+        description="log, and any number of {webhook: ADDRESS}, {alertmanager: ADDRESS}, {command: [PROGRAM, …]}.",
+    )

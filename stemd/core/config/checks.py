@@ -37,6 +37,9 @@ def _references(config: Config) -> Iterator[Finding]:
         if user.quota is not None and user.quota not in config.quotas:
             hint = did_you_mean(user.quota, config.quotas)
             yield ("users", name, "quota"), f"there is no quota {user.quota!r} in quotas{hint}"
+    if config.defaults.quota is not None and config.defaults.quota not in config.quotas:
+        hint = did_you_mean(config.defaults.quota, config.quotas)
+        yield ("defaults", "quota"), f"there is no quota {config.defaults.quota!r} in quotas{hint}"
     yield from _twice(config, "uid")
     yield from _twice(config, "token_sha256")
 
@@ -79,8 +82,12 @@ def _engines(config: Config) -> Iterator[Finding]:
 
 def _http(config: Config) -> Iterator[Finding]:
     listen = config.http.listen
-    if listen and not units.loopback(listen) and not any(user.token_sha256 for user in config.users.values()):
+    if any(user.token_sha256 for user in config.users.values()):
+        return
+    if listen and not units.loopback(listen):
         yield (
             ("http", "listen"),
             "can be reached from other machines, so requests need a token, but no user has a token_sha256",
         )
+    elif config.http.tokens == "always":
+        yield ("http", "tokens"), "asks every request for a token, but no user has a token_sha256"

@@ -30,6 +30,7 @@ class EngineLimits(Section):
     disk: Size | None = Field(
         default=None, description="Disk space of the job's working folder; null: no limit.", examples=["50GiB"]
     )
+    pids: Count | None = Field(default=1024, description="Processes and threads of the worker; null: no limit.")
 
 
 class EngineConfig(Section):

@@ -144,26 +144,36 @@ Texts = Annotated[
     WithJsonSchema({"type": "array", "items": {"type": "string", "minLength": 1}}),
     Shown(list),
 ]
+_COMMAND = {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1}
 Sinks = Annotated[
-    tuple[str, ...],
+    tuple[tuple[str, ...], ...],
     PlainValidator(units.sinks),
     WithJsonSchema(
         {
             "type": "array",
             "items": _either(
                 {"const": "log"},
-                {
-                    "type": "object",
-                    "properties": {"webhook": _text("^https?://")},
-                    "required": ["webhook"],
-                    "additionalProperties": False,
-                },
+                *(
+                    {"type": "object", "properties": {kind: form}, "required": [kind], "additionalProperties": False}
+                    for kind, form in (
+                        ("webhook", _text("^https?://")),
+                        ("alertmanager", _text("^https?://")),
+                        ("command", _COMMAND),
+                    )
+                ),
             ),
         }
     ),
-    Shown(lambda value: [each if each == "log" else {"webhook": each} for each in value]),
+    Shown(
+        lambda value: [
+            kind if kind == "log" else {kind: list(rest) if kind == "command" else rest[0]} for kind, *rest in value
+        ]
+    ),
 ]
 Device = Annotated[str, PlainValidator(units.device), WithJsonSchema(_text(r"^(auto|cpu|mps|cuda(:\d+)?)$", "auto"))]
+Groups = Annotated[
+    str, PlainValidator(units.groups), WithJsonSchema(_either({"enum": ["auto", "never"]}, _text("^/", "/stemd")))
+]
 Environment = Annotated[
     Path | Literal["auto"],
     PlainValidator(units.environment),
@@ -176,6 +186,12 @@ Tags = Annotated[
     WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "integer"]}}),
 ]
 Free = Annotated[Mapping[str, Any], PlainValidator(units.free), WithJsonSchema({"type": "object"})]
+JobIds = Annotated[
+    tuple[str, ...],
+    PlainValidator(units.job_ids),
+    WithJsonSchema({"type": "array", "items": _text("^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")}),
+    Shown(list),
+]
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1)]

@@ -12,6 +12,7 @@ from stemd.core.config import tree, units, validate
 from stemd.core.config.faults import Fault, KeyPath, nearest, refuse
 from stemd.core.config.fields import (
     BitDepth,
+    Count,
     Duration,
     Format,
     Free,
@@ -70,6 +71,7 @@ class _Limits(Section):
     cpu: Annotated[float, PlainValidator(_cores)] | None = None
     disk: Size | None = None
     time: Duration | None = None
+    pids: Count | None = None
 
 
 class _Handoff(Section):
@@ -149,7 +151,7 @@ def _plain(job: _Job) -> JobFile:
     if job.output:
         plain["output"] = OutputChange(job.output.format, job.output.bit_depth, job.output.sample_rate)
     if job.limits:
-        plain["limits"] = Limits(job.limits.memory, job.limits.cpu, job.limits.disk, job.limits.time)
+        plain["limits"] = Limits(**dict(job.limits))
     if job.handoff:
         plain["handoff"] = job.handoff.model_dump(exclude_unset=True)
     return JobFile(**plain)

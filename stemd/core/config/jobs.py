@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from stemd.core.config.fields import (
     BitDepth,
     Cores,
+    Count,
     Duration,
     Format,
     Free,
@@ -56,6 +57,19 @@ class LimitsChange(Section):
     cpu: Cores | None = None
     disk: Size | None = None
     time: Duration | None = None
+    pids: Count | None = None
+
+
+class ComplianceChange(Section):
+    """What an inbox or a user changes in ``compliance``; a user's word counts more than an inbox's.
+
+    ``erasable`` and ``legal_hold`` can only protect more than the operator's.
+    """
+
+    purpose: Text | None = None
+    region: Text | None = None
+    erasable: bool | None = None
+    legal_hold: bool | None = None
 
 
 class Inbox(Section):
@@ -77,7 +91,8 @@ class Inbox(Section):
     options: Free = Field(default_factory=dict, description="The engine's own options.")
     limits: LimitsChange = Field(default_factory=LimitsChange, description="Limits below the engine's.")
     priority: Priority | None = Field(default=None, description="0 (first) to 9; absent: 5.")
-    retention: Duration | None = Field(default=None, description="Keep results for less than retention.outbox.")
+    retention: Duration | None = Field(default=None, description="Keep results and failures for less.")
+    compliance: ComplianceChange = Field(default_factory=ComplianceChange, description="Changes to compliance.")
     source: KeepSource | None = Field(default=None, description="keep or delete; absent: defaults.source.")
     next: Name | None = Field(default=None, description="Absent: defaults.next.")
     settle: Duration | None = Field(default=None, description="Absent: defaults.settle.")
@@ -106,7 +121,10 @@ class Defaults(Section):
     settle_unprobed: Duration = Field(
         default=30.0, description="… or for this long where open writers cannot be detected."
     )
-    user: Name = Field(default="everyone", description="Owner of jobs whose inbox has no user of its own.")
+    user: Name = Field(
+        default="everyone", description="Owner of jobs that neither their inbox nor their file's owner tells."
+    )
+    quota: Name | None = Field(default=None, description="Quota of users who have none of their own; null: no limit.")
     watch: Watch = Field(default="auto", description="auto: events where they work, else polling; or events, or poll.")
 
     @model_validator(mode="before")

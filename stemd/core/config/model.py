@@ -20,6 +20,7 @@ from stemd.core.config.people import Quota, User
 from stemd.core.config.service import (
     Chunking,
     Compliance,
+    Governor,
     Handoff,
     Http,
     Log,
@@ -27,6 +28,7 @@ from stemd.core.config.service import (
     Paths,
     Retention,
     Retry,
+    Scaling,
     Scheduling,
     SelfAudit,
     Shutdown,
@@ -60,7 +62,7 @@ class Config(Section):
     models: Models = Field(default_factory=Models, description="How model weights get here.")
     shutdown: Shutdown = Field(default_factory=Shutdown, description="How the service stops.")
     log: Log = Field(default_factory=Log, description="Logging, to stderr (the journal under systemd).")
-    compliance: Compliance = Field(default_factory=Compliance, description="Written into every sidecar and manifest.")
+    compliance: Compliance = Field(default_factory=Compliance, description="Written into every record of a job.")
     engines: Engines = Field(
         default_factory=dict,
         validate_default=True,
@@ -71,6 +73,8 @@ class Config(Section):
         default_factory=Retry, description="Trying again what may pass; full-jitter exponential backoff."
     )
     scheduling: Scheduling = Field(default_factory=Scheduling, description="Whose job is next.")
+    governor: Governor = Field(default_factory=Governor, description="How the limits of jobs are enforced.")
+    scaling: Scaling = Field(default_factory=Scaling, description="How many workers there may be, of all engines.")
     self_audit: SelfAudit = Field(
         default_factory=SelfAudit, description="The daemon's slow look at its own promises (`stemd audit spool`)."
     )
@@ -114,6 +118,12 @@ class Config(Section):
         named = self.engine(engine).environment
         return self.paths.engines / engine if named == "auto" else Path(named)
 
+    def quota_of(self, user: str) -> Quota | None:
+        """The quota in force for a user; of one that is not named here, that of the defaults."""
+        known = self.users.get(user)
+        name = (known.quota if known else None) or self.defaults.quota
+        return self.quotas[name] if name else None
+
     def inbox(self, name: str | None) -> Inbox:
         """The settings of ``inbox/NAME``; of the default inbox and of users' folders, all defaults."""
         return (self.inboxes.get(name) if name else None) or Inbox()
@@ -121,6 +131,11 @@ class Config(Section):
     def state_of(self, root: Path) -> Path:
         """The state folder of the spool at ``root``."""
         return self.paths.state or root / ".state"
+
+    @property
+    def tuning(self) -> Path:
+        """Where workers remember what is fastest on this machine: the state folder of the first spool."""
+        return self.state_of(self.spool[0]) / "tuning"
 
     def run_of(self, root: Path) -> Path:
         """The folder of the control socket of the spool at ``root``."""

@@ -11,9 +11,12 @@ from stemd.core.config.fields import (
     AbsolutePath,
     Count,
     Duration,
+    Groups,
+    JobIds,
     Listen,
     Section,
     Sha256s,
+    Share,
     Size,
     StatePath,
     Text,
@@ -77,21 +80,28 @@ class Shutdown(Section):
 class Log(Section):
     """Logging, to stderr (the journal under systemd)."""
 
-    format: Literal["auto", "text", "json"] = Field(
-        default="auto", description="auto: text on a terminal, else json lines."
+    format: Literal["auto", "text", "json", "journal"] = Field(
+        default="auto", description="auto: text on a terminal, the journal's own fields under systemd, else json lines."
     )
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="debug, info, warning or error."
     )
+    names: Literal["pseudonyms", "clear"] = Field(
+        default="pseudonyms",
+        description="How users and files are named: the journal outlives what is erased. A job's own log names them.",
+    )
 
 
 class Compliance(Section):
-    """Written into every sidecar and manifest as they are."""
+    """Written into every record of a job; inboxes and users may say otherwise."""
 
     purpose: Text | None = Field(
         default=None, description="Why the recordings are processed.", examples=["stem production"]
     )
     region: Text | None = Field(default=None, description="Where.", examples=["EU"])
+    erasable: bool = Field(default=True, description="false: there is a duty to keep them; `stemd erase` refuses.")
+    legal_hold: bool = Field(default=False, description="true: nothing is pruned and nothing erased until it is not.")
+    held_jobs: JobIds = Field(default=(), description="Single jobs under legal hold, by their job_uuid.")
 
 
 class Chunking(Section):
@@ -118,6 +128,34 @@ class Scheduling(Section):
     )
 
 
+class Governor(Section):
+    """How the limits of jobs are enforced."""
+
+    cgroups: Groups = Field(
+        default="auto",
+        description="auto: control groups, where systemd gave the service a part of them (Delegate=); never: by "
+        "sampling only; or the path of a group made for stemd, such as /stemd, below each hierarchy.",
+    )
+
+
+class Scaling(Section):
+    """How much of the machine the workers may have, all together."""
+
+    reserve: Size | None = Field(
+        default=None,
+        description="Memory that no worker is given; null: a tenth of the machine's, 512 MiB at least.",
+        examples=["2GiB"],
+    )
+    cpu_pressure: Share | None = Field(
+        default=0.9,
+        description="No further worker while something waited for a core for this share of the last ten seconds …",
+    )
+    memory_pressure: Share | None = Field(
+        default=0.1,
+        description="… or for memory. null: never mind; neither counts where the kernel has no PSI.",
+    )
+
+
 class SelfAudit(Section):
     """The daemon's slow look at its own promises; what is broken is a metric and a log line."""
 
@@ -131,7 +169,10 @@ class Retention(Section):
     outbox: Duration | None = Field(default=30 * 86400.0, description="Finished folders.")
     orphan: Duration | None = Field(default=14 * 86400.0, description="Failed folders, with their sources.")
     status: Duration | None = Field(default=7 * 86400.0, description="status/UUID.json of ended jobs.")
+    logs: Duration | None = Field(default=30 * 86400.0, description="Log files in the state folder (logs/).")
+    caches: Duration | None = Field(default=7 * 86400.0, description="Caches in the state folder (cache/).")
     audit: Duration | None = Field(default=365 * 86400.0, description="The audit trail.")
+    per_run: Count = Field(default=1000, description="`stemd prune` deletes so many items at most at a time.")
 
 
 class Http(Section):
@@ -142,6 +183,9 @@ class Http(Section):
         description="ADDRESS:PORT; null: no port. Beyond loopback every request needs a user's token.",
     )
     audio: bool = Field(default=False, description="Whether the page of a job may play its stems.")
+    tokens: Literal["auto", "always"] = Field(
+        default="auto", description="always: on loopback, too; needed where a proxy in front lets others in."
+    )
 
 
 class Handoff(Section):
@@ -158,3 +202,13 @@ class Handoff(Section):
     directory: AbsolutePath | None = Field(
         default=None, description="Write a ticket (JSON) into this folder.", examples=["/srv/recon/tickets"]
     )
+    move: bool = Field(
+        default=False, description="Move the finished folder into that folder too, where both are on one mount."
+    )
+    key_file: AbsolutePath | None = Field(
+        default=None,
+        description="File with the key that signs what is posted (HMAC-SHA256).",
+        examples=["/etc/stemd/handoff.key"],
+    )
+    timeout: Duration = Field(default=30.0, gt=0, description="A receiver that takes longer is asked again later.")
+    keep: Duration = Field(default=7 * 86400.0, description="A hand-over that nobody takes is given up after this.")

@@ -235,6 +235,14 @@ def sha256s(value: Any) -> tuple[str, ...]:
     raise ValueError(f"must be a list of sha256, not {show(value)}")
 
 
+def job_ids(value: Any) -> tuple[str, ...]:
+    """A list of job_uuids."""
+    pattern = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    if isinstance(value, list | tuple) and all(isinstance(i, str) and re.fullmatch(pattern, i.lower()) for i in value):
+        return tuple(item.lower() for item in value)
+    raise ValueError(f"must be a list of job_uuids, not {show(value)}")
+
+
 def texts(value: Any) -> tuple[str, ...]:
     """A list of texts, none empty."""
     if isinstance(value, list | tuple) and all(isinstance(item, str) and item for item in value):
@@ -252,6 +260,14 @@ def device(value: Any) -> str:
 def environment(value: Any) -> Path | Literal["auto"]:
     """``auto`` (where ``stemd engines install`` puts it), or the absolute path of a Python environment."""
     return "auto" if value == "auto" else absolute(value)
+
+
+def groups(value: Any) -> str:
+    """``auto``, ``never``, or the path of a control group below its hierarchy, such as ``/stemd``."""
+    known = isinstance(value, str) and (value in {"auto", "never"} or re.fullmatch(r"(/[^/\0]+)+", value))
+    if known and ".." not in value.split("/"):
+        return str(value)
+    raise ValueError(f"must be auto, never, or the path of a control group such as /stemd, not {show(value)}")
 
 
 def tags(value: Any) -> dict[str, str]:
@@ -273,16 +289,25 @@ def free(value: Any) -> dict[str, Any]:
     raise ValueError(f"must be a mapping, not {show(value)}")
 
 
-def sinks(value: Any) -> tuple[str, ...]:
-    """Where alerts go: ``log``, or ``{webhook: ADDRESS}`` which becomes the address."""
+def sinks(value: Any) -> tuple[tuple[str, ...], ...]:
+    """Where alerts go, each as its kind and what belongs to it: ``("log",)``, ``("webhook", ADDRESS)``,
+    ``("alertmanager", ADDRESS)``, ``("command", PROGRAM, ARGUMENT …)``.
+    """
     if not isinstance(value, list | tuple):
         raise ValueError(f"must be a list such as [log, {{webhook: https://…}}], not {show(value)}")
     return tuple(_sink(each) for each in value)
 
 
-def _sink(value: Any) -> str:
+def _sink(value: Any) -> tuple[str, ...]:
     if value == "log":
-        return "log"
-    if isinstance(value, dict) and list(value) == ["webhook"]:
-        return url(value["webhook"])
-    raise ValueError(f"each must be log or {{webhook: https://…}}, not {show(value)}")
+        return ("log",)
+    if isinstance(value, dict) and len(value) == 1:
+        ((kind, target),) = value.items()
+        if kind in {"webhook", "alertmanager"}:
+            return (kind, url(target))
+        if kind == "command" and target:
+            return (kind, *texts(target))
+    raise ValueError(
+        f"each must be log or {{webhook: https://…}}, {{alertmanager: http://…}}, {{command: [PROGRAM, …]}}, "
+        f"not {show(value)}"
+    )

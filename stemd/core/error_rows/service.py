@@ -30,6 +30,13 @@ ROWS = (
         "The HTTP port cannot be opened.",
         "Set `http.listen` to a free address, or to null for no port; `ss -ltnp` shows who holds it.",
     ),
+    ErrorSpec(
+        "STEMD-C005", _C.UNSUPPORTED, _S.CONFIG, _E.BAD_CONFIG,
+        "A setting needs a network, and the service has none.",
+        "Use what the message names instead, or remove the drop-in 10-no-network.conf (docs/operating.md).",
+        "`handoff.directory` and `handoff.command` need no network, `stemd models fetch` uses that of the command line, and "
+        "alerts leave through whoever asks for /metrics.",
+    ),
     # S: spool
     ErrorSpec(
         "STEMD-S001", _C.PERMISSION, _S.STARTUP, _E.TRY_LATER,
@@ -142,5 +149,12 @@ ROWS = (
         "Mount it again; the service manager starts stemd again, and what was at work goes on where it was.",
         "Its root is another folder than at the start: unmounted, mounted over, or renamed. stemd stopped at once and "
         "wrote nothing into what is there now.",
+    ),
+    ErrorSpec(
+        "STEMD-S021", _C.IO_ERROR, _S.CONTROL, _E.TRY_LATER,
+        "The clock jumped: nothing is deleted.",
+        "Check the time (`timedatectl`). If it is right, wait for the next run (the timer's), or `stemd prune --force`.",
+        "Between two runs the wall clock must go on as the machine's own does; after the machine was off, by a week at most. "
+        "Otherwise a wrong date could delete everything that is kept. The run after this one compares with now.",
     ),
 )  # fmt: skip

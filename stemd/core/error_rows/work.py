@@ -164,6 +164,19 @@ ROWS = (
         "Nothing: it is taken by itself as jobs end. If it lasts, more or faster workers are needed, or a higher `scheduling.backlog`.",
         "The recording stays where it is.",
     ),
+    ErrorSpec(
+        "STEMD-R007", _C.QUOTA, _S.SEPARATE, _E.GENERAL,
+        "The job took more of the disk than it may.",
+        "Raise `limits.disk` (engine, inbox or job) and `stemd retry JOB`, or split the recording.",
+        "Its folder in work/ counts: the source, the chunks and the results. The disk itself is not full; the job would "
+        "take as much again, so it is not tried again by itself.",
+    ),
+    ErrorSpec(
+        "STEMD-R008", _C.QUOTA, _S.SEPARATE, _E.GENERAL,
+        "The job started more processes and threads than it may.",
+        "Raise `limits.pids` (engine, inbox or job) and `stemd retry JOB`. If the engine should need so many, fewer "
+        "threads help: `limits.cpu`.",
+    ),
     # P: policy
     ErrorSpec(
         "STEMD-P001", _C.PERMISSION, _S.INTAKE, _E.REFUSED,
@@ -184,6 +197,37 @@ ROWS = (
         "STEMD-P004", _C.PERMISSION, _S.INTAKE, _E.REFUSED,
         "The user may not use this engine or model.",
         "Ask for one of those the message names, or let the operator extend `users.NAME.engines` or `models`.",
+    ),
+    ErrorSpec(
+        "STEMD-P005", _C.QUOTA, _S.INTAKE, _E.TRY_LATER,
+        "The user's quota is used up.",
+        "Wait, or make room: the message names the quota; `stemd quota` shows what is used of it.",
+        "With `over: defer` it stays where it is, in the inbox or in the queue, and goes on by itself; with `over: refuse` "
+        "it goes to orphan/, and `stemd retry JOB` tries it again.",
+    ),
+    ErrorSpec(
+        "STEMD-P006", _C.QUOTA, _S.INTAKE, _E.REFUSED,
+        "This one job is larger than the user's whole quota.",
+        "Split the recording, or let the operator raise the quota; then `stemd retry JOB`.",
+    ),
+    ErrorSpec(
+        "STEMD-P011", _C.PERMISSION, _S.CONTROL, _E.REFUSED,
+        "A legal hold lies on this: it is not deleted.",
+        "When the hold is over, remove it from the configuration (`compliance.legal_hold` of the service, the inbox or the "
+        "user, or `compliance.held_jobs`), `stemd reload`, and ask again.",
+        "`stemd prune` leaves it too, whatever its term.",
+    ),
+    ErrorSpec(
+        "STEMD-P012", _C.PERMISSION, _S.CONTROL, _E.REFUSED,
+        "This must be kept: it is not erasable.",
+        "Whoever answers for the duty to keep it decides: `compliance.erasable` of the service, the inbox or the user. "
+        "It is deleted when its term has ended.",
+    ),
+    ErrorSpec(
+        "STEMD-P013", _C.INVALID_JOB, _S.CONTROL, _E.GENERAL,
+        "The erasure is done, but something is still found.",
+        "Look at the files the message names: what stemd did not make, or another user's record that says the same word. "
+        "Delete what is meant by hand, and erase again.",
     ),
     # X: our bug
     ErrorSpec(

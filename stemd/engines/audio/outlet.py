@@ -6,15 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 from stemd.engines.audio.cover import Cover
 from stemd.engines.audio.encode import StemWriter, on_grid
 from stemd.engines.audio.formats import Target
+from stemd.engines.audio.peaks import Outlined, Peaks
+from stemd.engines.audio.reader import BLOCK
 from stemd.engines.audio.stem_mp4 import StemMp4Writer
 from stemd.engines.audio.tags import song_tags, stem_tags
 from stemd.engines.audio.verify import verified
 from stemd.engines.base import StemFile
+from stemd.engines.beside import side_by_side, threads
 
 if TYPE_CHECKING:
     from stemd.engines.base import Frames
@@ -36,7 +40,12 @@ class Label:
 
 
 class Outlet(Protocol):
-    """Takes all outputs block by block. A context manager; the files are complete after ``finish``."""
+    """Takes all outputs block by block. A context manager; the files are complete after ``finish``.
+
+    ``outlines`` are those of the outputs, by name, once they are ``verified``.
+    """
+
+    outlines: dict[str, Peaks]
 
     def write(self, values: Sequence[Frames]) -> None:
         """Append one block of each output (frames × channels)."""
@@ -62,21 +71,37 @@ class StemFiles:
         self, folder: Path, names: Sequence[str], target: Target, shape: tuple[int, int], label: Label
     ) -> None:
         self._names, self._shape, self._stack = tuple(names), shape, ExitStack()
+        self._width = threads() if shape[0] >= BLOCK else 1  # a thread costs more than so little sound
+        self.outlines: dict[str, Peaks] = {}
         with ExitStack() as stack:
             self._writers = [stack.enter_context(self._writer(folder, name, target, label)) for name in names]
             self._stack = stack.pop_all()
 
     def write(self, values: Sequence[Frames]) -> None:
-        for writer, each in zip(self._writers, values, strict=True):
-            writer.write(on_grid(each, writer.target.bits))
+        def one(pair: tuple[StemWriter, Frames]) -> None:
+            writer, block = pair
+            writer.write(on_grid(block, writer.target.bits))
+
+        side_by_side(one, zip(self._writers, values, strict=True), self._width)
 
     def finish(self) -> None:
-        for writer in self._writers:
-            writer.finish()
+        side_by_side(StemWriter.finish, self._writers, self._width)
 
     def verified(self, on_block: Callable[[int], None]) -> tuple[StemFile, ...]:
-        pairs = zip(self._names, self._writers, strict=True)
-        return tuple(verified(name, writer, self._shape, on_block) for name, writer in pairs)
+        lock = Lock()
+        readings = [Outlined(writer.target.rate, self._shape[1], self._shape[0]) for writer in self._writers]
+
+        def told(frames: int) -> None:
+            with lock:
+                on_block(frames)
+
+        def one(stem: tuple[str, StemWriter, Outlined]) -> StemFile:
+            name, writer, reading = stem
+            return verified(name, writer, self._shape, told, reading)
+
+        files = side_by_side(one, zip(self._names, self._writers, readings, strict=True), self._width)
+        self.outlines = {name: reading.peaks for name, reading in zip(self._names, readings, strict=True)}
+        return tuple(files)
 
     def __enter__(self) -> StemFiles:
         return self

@@ -23,7 +23,8 @@ from stemd.engines.audio import ffmpeg, mp4_boxes, mp4_tags
 from stemd.engines.audio.cover import Cover
 from stemd.engines.audio.encode import disk_fault, on_grid, samples_of
 from stemd.engines.audio.formats import Target
-from stemd.engines.audio.verify import Measured, mismatch, sha256
+from stemd.engines.audio.peaks import Outlined, Peaks
+from stemd.engines.audio.verify import mismatch, sha256
 from stemd.engines.base import StemFile, StemTrack
 from stemd.engines.faults import writing
 
@@ -80,6 +81,7 @@ class StemMp4Writer:
     ) -> None:
         self.path, self.target, self.names, self.tags, self.cover = path, target, tuple(names), tags, cover
         self._crcs, self._frames = [0] * (1 + STEMS), 0
+        self.outlines: dict[str, Peaks] = {}
         with writing(path):
             self._talk = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115  closed with the writer
             self._encoder = subprocess.Popen(
@@ -120,7 +122,7 @@ class StemMp4Writer:
         """
         measured = []
         for track, crc in enumerate(self._crcs):
-            facts = Measured(self.target.rate, 2)
+            facts = Outlined(self.target.rate, 2, self._frames)
             for block in ffmpeg.samples(self.path, track, 2):
                 facts.add(block)
                 on_block(len(block))
@@ -128,6 +130,7 @@ class StemMp4Writer:
                 problem = f"track {track + 1} had {self._frames} frames; {facts.frames} were read back"
                 raise mismatch(self.path, problem)
             measured.append(facts)
+            self.outlines[self.names[track]] = facts.peaks
         song = measured[0]
         row = StemFile(
             name=self.path.name,

@@ -68,7 +68,7 @@ class Deliverables:
         if not self.brief.settings.plan_only:
             gains = {role: track.trim_db or 0.0 for role, track in self.parameters.tracks.items()}
             shown = pictures.document(self.shelf, gains, self.rate)
-            self._write(PEAKS, _json(shown, compact=True))
+            self._write(PEAKS, _json(pictures.published(shown), compact=True))
             self._write(PICTURE, pictures.draw(shown, self.request.title))
         master = next((each.file for each in self.made if each.file.stem == MIX), None)
         return MixResult(

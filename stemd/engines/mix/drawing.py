@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw
 from scipy.interpolate import PchipInterpolator
 
+from stemd.engines.audio.peaks import FULL_SCALE
 from stemd.engines.mix.lettering import fitted, font
-from stemd.engines.mix.waveform import FULL_SCALE
 
 MARGIN = 28
 _WIDTH, _LEFT, _RIGHT = 1600, 216, 1568

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,10 @@ class MixEngine:
         if model != MODEL:
             raise StemdError("STEMD-M001", f"the mix engine has no model {model!r}", remedy="Leave `model:` out.")
         return ModelInfo(MODEL, (), 44_100, 2, "")
+
+    def use_threads(self, count: int) -> None:
+        """So many stems are unpacked at once; the rest is done on one core."""
+        os.environ["OMP_NUM_THREADS"] = str(count)
 
     def mix(self, request: MixRequest, report: ProgressCallback) -> MixResult:
         """See ``stemd.engines.mix.run.mix``."""

@@ -1,4 +1,4 @@
-"""What a mix looks like: ``peaks.json`` for programs, and a picture drawn from it for people."""
+"""What a mix looks like: ``peaks.json`` for programs, and a picture of the same for people."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from stemd.engines.audio import peaks
+from stemd.engines.audio.peaks import FULL_SCALE
 from stemd.engines.mix import rendering
 from stemd.engines.mix.analysis import Analysis
 from stemd.engines.mix.drawing import MARGIN, Sheet, highest
 from stemd.engines.mix.shelf import Shelf
-from stemd.engines.mix.waveform import FULL_SCALE
 
 SCHEMA_VERSION = 1
 _COLOURS = (
@@ -24,7 +25,7 @@ _TALLEST_LANE, _LEAST_LANE, _MOST_LANES = 60, 15, 312
 
 
 def document(shelf: Shelf, gains: Mapping[str, float], rate: int) -> dict[str, Any]:
-    """What ``peaks.json`` holds of each track as processed, of the mix before its mastering, and of the master.
+    """What is shown of each track as processed, of the mix before its mastering, and of the master.
 
     ``gains`` are what each processed track is lifted by in the mix, in dB, by role.
 
@@ -56,6 +57,22 @@ def _view(fact: Mapping[str, Any], rate: int, gain_db: float = 0.0) -> dict[str,
         "energy": [round(level + gain_db, 2) for level in fact["curve"]] if gain_db else fact["curve"],
         "pairs": [[round(low * factor), round(high * factor)] for low, high in fact["peaks"]],
     }
+
+
+def published(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """``peaks.json`` of a ``document``: all outlines in one form that players know, the rest as it is."""
+    stages = {"pre_master": shown["pre_master"], "master": shown["master"]}
+    outlines = {name: view["pairs"] for name, view in {**shown["tracks"], **stages}.items()}
+    return {
+        **peaks.document(outlines, shown["sample_rate"], shown["frames"]),
+        **{key: shown[key] for key in ("schema_version", "frames", "seconds")},
+        "tracks": {role: _without_outline(view) for role, view in shown["tracks"].items()},
+        **{stage: _without_outline(view) for stage, view in stages.items()},
+    }
+
+
+def _without_outline(view: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in view.items() if key != "pairs"}
 
 
 def draw(shown: Mapping[str, Any], title: str = "") -> bytes:

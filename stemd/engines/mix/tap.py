@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from stemd.engines.audio.peaks import Peaks
 from stemd.engines.mix.analysis import Analyser
-from stemd.engines.mix.waveform import Curve, Peaks
+from stemd.engines.mix.waveform import Curve
 
 if TYPE_CHECKING:
     from stemd.engines.base import Frames

@@ -1,4 +1,4 @@
-"""A stream at a glance: its outline and how its level goes, in as many points however long it is."""
+"""A stream at a glance: how its level goes, in as many points however long it is. (Its outline: ``audio.peaks``.)"""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from stemd.engines.base import Frames
 
-FULL_SCALE = 32_767
-"""What a sample of 1 is in an outline; a stream that goes beyond full scale goes beyond this."""
-PAIRS, POINTS = 2000, 600
+POINTS = 600
 SILENT_DB = -120.0
 """The level given to silence, and to anything below it."""
 _SHORTEST_POINT = 0.1
@@ -32,34 +30,6 @@ class _Buckets:
         first, last = np.searchsorted(self.edges, begin, "right") - 1, np.searchsorted(self.edges, end, "left")
         self._at = end
         return slice(first, last), np.maximum(self.edges[first:last] - begin, 0)
-
-
-class Peaks:
-    """The lowest and the highest sample of both channels in each of min(``pairs``, ``frames``) parts of a stream.
-
-    Feed it all blocks (frames × 2, of any size) of a stream of ``frames``.
-    """
-
-    def __init__(self, frames: int, pairs: int = PAIRS) -> None:
-        count = min(pairs, frames)
-        self._buckets = _Buckets(frames, count)
-        self.lows, self.highs = np.full(count, np.inf, np.float32), np.full(count, -np.inf, np.float32)
-
-    def add(self, block: Frames) -> None:
-        if not len(block):
-            return
-        where, starts = self._buckets.next(len(block))
-        left, right = block[:, 0], block[:, 1]
-        lows = np.minimum.reduceat(np.minimum(left, right), starts)
-        highs = np.maximum.reduceat(np.maximum(left, right), starts)
-        np.minimum(self.lows[where], lows, out=self.lows[where])
-        np.maximum(self.highs[where], highs, out=self.highs[where])
-
-    def to_list(self) -> list[list[int]]:
-        """``[low, high]`` of each part, ``FULL_SCALE`` for 1; after the whole stream."""
-        pairs = np.rint(np.stack([self.lows, self.highs], axis=1).astype(np.float64) * FULL_SCALE)
-        found: list[list[int]] = pairs.astype(np.int64).tolist()
-        return found
 
 
 class Curve:

@@ -50,6 +50,7 @@ class SpleeterEngine:
         self._versions: Mapping[str, str] = {}
         self._jobs = 0
         self._stems: tuple[str, ...] = ()
+        self._threads = int(os.environ.get("OMP_NUM_THREADS", "0")) or os.cpu_count() or 1
 
     @property
     def version(self) -> str:
@@ -100,6 +101,12 @@ class SpleeterEngine:
             self._loaded = self._graph
         assert self._host is not None
         return self._host
+
+    def use_threads(self, count: int) -> None:
+        """Its host takes the number once, from the environment: another number needs another host."""
+        if count != self._threads:
+            self._threads, self._loaded = count, None
+            os.environ["OMP_NUM_THREADS"] = str(count)
 
     def ease(self, options: Mapping[str, Any], level: int) -> Mapping[str, Any]:
         """Shorter windows of the Wiener filter; the networks' blocks have one size."""
@@ -167,7 +174,7 @@ class SpleeterEngine:
         return {
             "device": "cpu",
             "precision": "float32",
-            "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or os.cpu_count(),
+            "threads": self._threads,
             "tensorflow": self._versions.get("tensorflow"),
             **self._options.facts(),
         }

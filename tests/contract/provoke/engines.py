@@ -10,7 +10,9 @@ from typing import Any
 
 import psutil
 
-from stemd.core.job import Length, Request
+from stemd.core.errors import StemdError
+from stemd.core.job import Length, Limits, Request
+from stemd.core.limits import Usage, breaches
 from stemd.core.room import lacking, need
 from stemd.daemon.room import disk
 from stemd.engines import base, models
@@ -58,7 +60,14 @@ def _worker(bench: Bench, job_id: str, *stages: str) -> psutil.Process:
 def a_worker_that_was_killed(bench: Bench) -> Seen:
     job = bench.drop(bench.song(seconds=30.0))
     _worker(bench, job, "loading the model", "separate").send_signal(signal.SIGKILL)
-    return bench.held_up(job, "STEMD-E005")
+    daemon = bench.shared()
+
+    def failed() -> dict[str, Any] | None:  # the status says so only until the next try
+        return next((event for event in daemon.events("attempt_failed") if event["job_uuid"] == job), None)
+
+    said = eventually(failed, 60, "the attempt has failed")
+    daemon.stemd("cancel", job)
+    return Seen.of(StemdError(said["code"], said["message"]).to_dict())
 
 
 @provokes("STEMD-E006")
@@ -163,6 +172,20 @@ def more_files_than_the_queue_takes(bench: Bench) -> Seen:
 
         said = eventually(why, 30, "why says so")
     return Seen(said["code"], said["reason"], said["remedy"])
+
+
+@provokes("STEMD-R007")
+def a_job_that_takes_more_of_the_disk_than_it_may(bench: Bench) -> None:
+    (breach,) = breaches(Limits(disk=1 << 20), Usage(disk=3 << 20), 1.0)
+    assert breach.error is not None
+    raise breach.error
+
+
+@provokes("STEMD-R008")
+def a_job_that_starts_more_than_it_may(bench: Bench) -> None:
+    (breach,) = breaches(Limits(pids=4), Usage(tasks=5), 1.0)
+    assert breach.error is not None
+    raise breach.error
 
 
 @provokes("STEMD-E009")

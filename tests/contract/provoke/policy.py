@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from stemd.core.config import load
 from stemd.daemon import control
+from stemd.spool.layout import Spool
 from tests.contract.provoke.bench import Bench, Seen, provokes
 from tests.support.daemon import eventually
 from tests.support.system import NOBODY, in_child
@@ -30,6 +32,28 @@ def a_model_the_user_may_not_use(bench: Bench) -> Seen:
     bench.song().rename(spool.inbox / "ana" / "song.wav")
     assert subprocess.run([sys.executable, "-m", "stemd", "run", "--once", "-c", config], check=False).returncode == 1
     (report,) = spool.orphan.glob("ana/*/error.json")
+    return Seen.of(json.loads(report.read_text()))
+
+
+@provokes("STEMD-P005")
+def a_quota_that_is_used_up(bench: Bench) -> Seen:
+    spool = bench.spool()
+    quotas = {"none": {"cpu_per_day": "0s", "over": "refuse"}}
+    config = bench.config(spool, defaults={"engine": "stub", "quota": "none"}, quotas=quotas)
+    return _refused(bench, spool, config)
+
+
+@provokes("STEMD-P006")
+def a_recording_longer_than_a_whole_quota(bench: Bench) -> Seen:
+    spool = bench.spool()
+    quotas = {"short": {"audio_per_day": "100ms"}}
+    return _refused(bench, spool, bench.config(spool, defaults={"engine": "stub", "quota": "short"}, quotas=quotas))
+
+
+def _refused(bench: Bench, spool: Spool, config: Path) -> Seen:
+    bench.song().rename(spool.inbox / "song.wav")
+    assert subprocess.run([sys.executable, "-m", "stemd", "run", "--once", "-c", config], check=False).returncode == 1
+    (report,) = spool.orphan.glob("*/*/error.json")
     return Seen.of(json.loads(report.read_text()))
 
 

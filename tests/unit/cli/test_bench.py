@@ -13,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import psutil
 import pytest
 from click.testing import CliRunner
 
 from stemd.cli import report
-from stemd.cli.bench import figures, machine, processes
+from stemd.cli.bench import figures, machine, page, processes, tuning
 from stemd.cli.bench.figures import Comparison, Run, Spread
 from stemd.cli.main import main
 from stemd.core.errors import StemdError
@@ -214,3 +215,60 @@ def words(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.NoSuchProcess:
         return []
+
+
+FOUND = {
+    "way": {"matmul": "medium", "attention": "sdpa", "transformer": "fp32"},
+    "trials": [
+        {"way": {"matmul": "highest", "attention": "mha", "transformer": "fp32"}, "seconds": 1.0, "error_db": -999.0,
+         "gate_db": -100.0, "passed": True},
+        {"way": {"matmul": "medium", "attention": "sdpa", "transformer": "fp32"}, "seconds": 0.5, "error_db": -124.1,
+         "gate_db": -100.0, "passed": True},
+        {"way": {"matmul": "medium", "attention": "sdpa", "transformer": "bf16"}, "seconds": 0.3, "error_db": None,
+         "gate_db": -50.0, "passed": False},
+    ],
+    "segment": {"seconds": 2.0, "gflop": 335.0, "realtime": 2.93},
+    "peak_gflops": 400.0,
+    "share_of_peak": 0.419,
+}  # fmt: skip
+
+
+def test_the_trials_as_a_table():
+    assert tuning.rows(FOUND) == [
+        ("highest", "mha", "fp32", "1.000", "1.00", "none", "-100", ""),
+        ("medium", "sdpa", "fp32", "0.500", "2.00", "-124.1", "-100", "used"),
+        ("medium", "sdpa", "bf16", "0.300", "3.33", "not finite", "-50", "too inaccurate"),
+    ]
+    assert "42% of the 400 GFLOP/s" in tuning.sentence(FOUND)
+
+
+def test_a_report_is_a_page_a_picture_and_a_document(tmp_path: Path):
+    comparison = Comparison("1 × 60 s, a < b", 1, 60.0, runs(10.0, 20.0, 15.0), runs(30.0, 30.0, 40.0))
+    document = {
+        "machine": {"cpu": "AMD", "cores": 2, "memory": 2**34, "load": 3.2, "system": "Linux", "python": "3.11"},
+        "versions": {"stemd": "1", "demucs": "4.1", "torch": "2.13"},
+        "settings": {"model": "htdemucs-random", "rounds": 3, "threads": 2, "output": "wav, 24 bit"},
+        "outputs": {"max_difference": 1e-7, "stems": {}},
+        "busy": figures.busy(3.2, 2),
+        "tuning": FOUND,
+        "workloads": [comparison.to_dict()],
+    }
+    page.write(tmp_path / "docs", document)
+    text = (tmp_path / "docs" / "performance.md").read_text()
+    assert "| 1 × 60 s, a < b | 15.0 (10.0–20.0) | 30.0 (30.0–40.0) | 2.67 (1.50–3.00) | 4.00 | 300 | 300 |" in text
+    assert "**The machine was busy" in text and "random weights" in text and "stems are the same" in text
+    assert json.loads((tmp_path / "docs" / "performance.json").read_text()) == document
+    drawn = ElementTree.parse(tmp_path / "docs" / "performance.svg").getroot()
+    bars = [each for each in drawn.iter("{http://www.w3.org/2000/svg}rect") if each.get("x")]
+    widths = [float(each.get("width", 0)) for each in bars]
+    assert len(bars) == 2 and widths[1] == pytest.approx(2 * widths[0], abs=0.2)
+
+
+def test_tuning_anew_is_shown_and_remembered(tmp_path: Path):
+    config = tmp_path / "stemd.yaml"
+    config.write_text(f"spool: {tmp_path}\npaths: {{state: {tmp_path / 'state'}}}\n")
+    answer = CliRunner().invoke(main, ["bench", "--tune", "--json", "-c", str(config)])
+    found = json.loads(answer.stdout)["tuning"]
+    (kept,) = (tmp_path / "state" / "tuning").iterdir()
+    assert json.loads(kept.read_text())["found"]["way"] == found["way"] and found["segment"]["gflop"] > 1
+    assert 0 < found["share_of_peak"] < 1.5 and len(found["trials"]) == 2

@@ -40,6 +40,15 @@ def test_a_failure_says_where_the_log_is_and_keeps_it(tmp_path: Path, monkeypatc
     assert (kept / "stemd.log").read_text() == "the reason\n"
 
 
+def test_it_says_what_made_the_stems_how_good_they_are_and_what_is_better(capsys: pytest.CaptureFixture[str]):
+    stem = {"stem": "bass", "file": "bass.flac", "lufs": None, "si_sdr": 4.25, "si_sdr_mixture": -3.0}
+    facts = {"result": "/r", "stems": [stem], "si_sdr": 4.25, "si_sdr_mixture": -3.0, "audio_seconds": 8.0}
+    demo._show({**facts, "seconds": 9.0, "work_seconds": 2.0, "realtime_factor": 4.0}, None)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "nano" in said and "mean SI-SDR is 4.2 dB, where the mix itself has -3.0 dB" in said
+    assert said.count("stemd models fetch htdemucs") == 1
+
+
 @pytest.mark.slow
 def test_the_demo(tmp_path: Path):
     keep = tmp_path / "demo"
@@ -51,5 +60,7 @@ def test_the_demo(tmp_path: Path):
     for stem in facts["stems"]:
         assert stem["si_sdr"] > stem["si_sdr_mixture"] + 2, "each stem is nearer to the truth than the mix is"
         assert (Path(facts["result"]) / stem["file"]).is_file()
+    assert facts["si_sdr"] == pytest.approx(sum(stem["si_sdr"] for stem in facts["stems"]) / 4, abs=0.01)
+    assert facts["si_sdr"] > facts["si_sdr_mixture"] + 2
     assert facts["kept"] == str(keep)
     assert facts["realtime_factor"] > 0

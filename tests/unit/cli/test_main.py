@@ -17,6 +17,7 @@ from stemd.core.errors import StemdError
 CONTRACT = {
     "demo", "run", "submit", "status", "list", "watch", "why", "retry", "cancel", "hold", "release", "explain",
     "doctor", "config", "engines", "models", "drain", "resume", "reload", "bench", "audit",
+    "prune", "erase", "quota",
 }  # fmt: skip
 HEAVY = ("rich", "pydantic", "torch", "numpy", "starlette", "uvicorn", "structlog", "watchdog", "prometheus_client")
 

@@ -25,6 +25,7 @@ def test_an_idle_spool(site):
         "spools": [{"path": str(site.spool.root), "owner": None}],
         "counts": {},
         "jobs": [],
+        "scaling": None,
     }
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stemd.core.access import Action, Person, by_uid
+from stemd.core.access import Action, Person, by_uid, owner_by_uid
 from stemd.core.config import Config
 from stemd.core.errors import StemdError
 
@@ -42,3 +42,16 @@ def test_uids():
     with pytest.raises(StemdError) as refused:
         by_uid(known, 1002, 999)
     assert refused.value.code == "STEMD-P003"
+
+
+def test_a_uid_that_stands_for_all_who_are_hidden_is_nobodys():
+    known = Config.model_validate({"spool": "/s", "users": {"ana": {"uid": 65_534}}})
+    with pytest.raises(StemdError) as refused:
+        by_uid(known, 65_534, 999)
+    assert (refused.value.code, "20-other-users.conf" in refused.value.remedy) == ("STEMD-P003", True)
+    assert owner_by_uid(known, 65_534, 999) is None
+
+
+def test_roots_and_the_daemons_own_files_arrive_for_others():
+    known = Config.model_validate({"spool": "/s", "users": {"ana": {"uid": 0}, "ben": {"uid": 999}, "eve": {"uid": 5}}})
+    assert [owner_by_uid(known, uid, 999) for uid in (0, 999, 5, 6)] == [None, None, "eve", None]

@@ -86,7 +86,7 @@ def test_the_contracts_example_is_accepted(file: Path) -> None:
     assert config.quotas["standard"].audio_per_day == 36000.0
     assert config.alerts.resources is not None
     assert config.alerts.resources.for_ == 600.0
-    assert config.alerts.sinks == ("log", "https://example.org/hook")
+    assert config.alerts.sinks == (("log",), ("webhook", "https://example.org/hook"))
     assert config.models.from_ is None
     assert config.handoff.command == ("/bin/next", "-v")
 

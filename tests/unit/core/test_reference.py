@@ -75,7 +75,11 @@ def test_schema_refuses_what_the_model_refuses(wrong: dict[str, Any]) -> None:
 def test_every_key_has_a_description() -> None:
     for name, body in schema()["$defs"].items():
         for key, value in body.get("properties", {}).items():
-            assert value.keys() & {"description", "$ref"} or name in {"OutputChange", "LimitsChange"}, f"{name}.{key}"
+            assert value.keys() & {"description", "$ref"} or name in {
+                "OutputChange",
+                "LimitsChange",
+                "ComplianceChange",
+            }, f"{name}.{key}"
 
 
 def test_what_show_prints_loads_into_the_same(tmp_path: Path) -> None:

@@ -168,3 +168,14 @@ def test_where_stems_go_next() -> None:
     assert resolve(settings, None).next == "mixes"
     assert resolve(settings, None, JobFile(engine="mix")).next is None
     assert resolve(settings, "other").next is None
+
+
+def test_the_files_owner_counts_where_the_inbox_is_nobodys():
+    settings = config(users={"ana": {}, "ben": {}}, inboxes={"his": {"user": "ben"}, "stager": {"trust": "manifest"}})
+    assert [user_for(settings, inbox, None, "ana") for inbox in (None, "his", "ben")] == ["ana", "ben", "ben"]
+    assert user_for(settings, None, JobFile(user_id="ana"), "ana") == "ana"
+    with pytest.raises(StemdError, match="what it came in belongs to 'ana'") as refused:
+        user_for(settings, None, JobFile(user_id="ben"), "ana")
+    assert refused.value.code == "STEMD-P001"
+    uuid = JobId("0192f0c1-7f4e-7d2a-9c3b-5a6e8f901234")
+    assert user_for(settings, "stager", JobFile(job_uuid=uuid, user_id="ben"), "ana") == "ben"

@@ -1,16 +1,20 @@
 """The control socket: who may speak, and that nothing that is said can end the daemon."""
 
 import json
+import os
 import selectors
 import socket
 import threading
+from functools import partial
 
 import pytest
 
+from stemd.core.access import Person, by_uid
 from stemd.core.config import load
 from stemd.core.errors import StemdError
 from stemd.daemon import control
 from stemd.daemon.control import ControlServer
+from stemd.ops import asking
 from tests.support.system import NOBODY, in_child, needs_root
 
 
@@ -19,8 +23,9 @@ class Server:
 
     def __init__(self, config, answer):
         self.config, self.heard, self.failure = config, [], None
+        self.person = None
         self._selector, self._answer = selectors.DefaultSelector(), answer
-        self._server = ControlServer(config, self._selector, self._hear)
+        self._server = ControlServer(config, self._selector, self._hear, partial(by_uid, config, own=os.getuid()))
         self._stop = False
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -29,8 +34,9 @@ class Server:
     def path(self):
         return control.socket_path(self.config)
 
-    def _hear(self, message):
+    def _hear(self, message, person):
         self.heard.append(message)
+        self.person = person
         return self._answer(message)
 
     def _serve(self):
@@ -48,7 +54,7 @@ class Server:
 
     def send(self, data):
         """Raw bytes in, what comes back out."""
-        with socket.socket(socket.AF_UNIX) as connection, control._short(self.path) as path:
+        with socket.socket(socket.AF_UNIX) as connection, asking.short(self.path) as path:
             connection.settimeout(10)
             connection.connect(path)
             connection.sendall(data)
@@ -108,7 +114,7 @@ def test_garbage_is_answered_and_ends_nothing(server, config, data):
 
 def test_who_hangs_up_ends_nothing(server, config):
     for _ in range(5):
-        with socket.socket(socket.AF_UNIX) as connection, control._short(server.path) as path:
+        with socket.socket(socket.AF_UNIX) as connection, asking.short(server.path) as path:
             connection.connect(path)
     assert control.request(config, {"op": "state"})["state"] == "ok"
 
@@ -120,7 +126,9 @@ def test_without_a_daemon_it_says_so(config):
 
 
 def test_a_socket_left_behind_is_no_daemon_and_no_obstacle(config):
-    first = ControlServer(config, selectors.DefaultSelector(), lambda _: {})
+    first = ControlServer(
+        config, selectors.DefaultSelector(), lambda message, person: {}, partial(by_uid, config, own=0)
+    )
     first._socket.close()
     with pytest.raises(StemdError) as caught:
         control.request(config, {"op": "state"})
@@ -179,3 +187,18 @@ def test_who_may_not_even_connect_is_not_told_that_nobody_is_there(server, confi
     with pytest.raises(StemdError) as caught:
         in_child(lambda: control.request(config, {"op": "drain"}), uid=NOBODY)
     assert caught.value.code == "STEMD-P003"
+
+
+@needs_root
+def test_a_configured_user_is_heard_as_himself(public_path, spool):
+    settings = {"spool": str(spool.root), "paths.run": str(public_path / "run"), "users": {"ana": {"uid": 54_321}}}
+    server = Server(load(None, settings, {}).config, lambda _: {"state": "ok"})
+    server.path.parent.chmod(0o755)
+    server.path.chmod(0o666)
+    try:
+        in_child(lambda: control.request(server.config, {"op": "state"}), uid=54_321)
+        assert server.person == Person("ana", "user")
+        control.request(server.config, {"op": "state"})
+        assert server.person == Person(None, "admin")
+    finally:
+        server.close()

@@ -1,6 +1,5 @@
 """Which job goes first, where it can go, and what keeps it from going anywhere."""
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -11,8 +10,6 @@ from stemd.core.job import Job, JobId, Length, Request, Source
 from stemd.daemon import placement
 from stemd.daemon.live import Live
 from stemd.worker.setup import Setup
-
-CORES = len(os.sched_getaffinity(0))
 
 
 def config(tmp_path, **settings):
@@ -33,15 +30,12 @@ def test_a_queued_job_as_the_scheduler_sees_it(spool):
     assert placement.waiting(short).cost == 200.0
 
 
-def test_how_many_of_a_user_s_jobs_may_run(tmp_path):
-    settings = config(tmp_path, users__ana__quota="small", users__ben__role="user", quotas__small__running=2)
-    assert [placement.most_running(settings, user) for user in ("ana", "ben", "cem")] == [2, None, None]
-
-
 def test_a_setup_is_the_engine_with_model_store_and_device(tmp_path):
     settings = config(tmp_path, engines__demucs__device="cpu")
     request = Request("demucs", "nano", 4)
-    assert placement.setup_for(request, settings) == Setup("demucs", "nano", str(tmp_path / "models"), "cpu")
+    assert placement.setup_for(request, settings) == Setup(
+        "demucs", "nano", str(tmp_path / "models"), "cpu", tuning=str(settings.tuning)
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,15 +63,14 @@ def test_a_model_that_arrives_is_not_missing_any_more(tmp_path):
     assert placement.missing(Request("demucs", "mine", 4), settings) is None
 
 
-def test_workers_share_the_cores(tmp_path):
-    assert placement.threads(config(tmp_path), "demucs") == CORES
-    two = config(tmp_path, engines__demucs__workers__max=2)
-    assert placement.max_workers(two, "demucs") == 2
-    assert placement.threads(two, "demucs") == max(1, CORES // 2)
-    many = config(tmp_path, engines__demucs__workers__max=100)
-    assert placement.threads(many, "demucs") == 1
-    limited = config(tmp_path, engines__demucs__limits__cpu=1)
-    assert placement.threads(limited, "demucs") == 1
+def test_the_worker_of_an_engine_s_default_model(tmp_path):
+    settings = config(tmp_path, defaults__model="nano")
+    expected = placement.setup_for(Request("demucs", "nano", 4), settings)
+    assert placement.default_setup(settings, "demucs") == expected
+    assert placement.default_setup(config(tmp_path), "demucs") is None, "htdemucs is not in the store"
+    assert placement.default_setup(settings, "karaokomat") is None, "nobody knows a model of it"
+    named = config(tmp_path, inboxes__wide__engine="stub", inboxes__wide__model="stub")
+    assert placement.default_setup(named, "stub").model == "stub"
 
 
 def test_who_ran_out_of_memory_twice_gets_another_device(tmp_path):

@@ -223,6 +223,7 @@ def test_a_worker_hears_its_job(site, monkeypatch):
             "work": "/spool/work/one",
             "attempt": 2,
             "ease": 0,
+            "threads": 1,
         }
     ]
     site.pool.done(worker)

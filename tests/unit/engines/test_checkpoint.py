@@ -87,3 +87,15 @@ def test_an_index_of_chunks_out_of_order_is_not_used(tmp_path: Path):
     document["chunks"].reverse()
     index.write_text(json.dumps(document))
     assert store_in(tmp_path).done == 0
+
+
+@pytest.mark.parametrize(("chunk", "flushed"), [(100, False), (40, True)])
+def test_only_what_may_be_resumed_is_waited_for(chunk, flushed, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr("stemd.engines.checkpoint.os.fsync", calls.append)
+    store = ChunkStore(tmp_path, {}, 100, (1, 2), chunk)
+    store.open()
+    store.append(np.ones((100, 1, 2), np.float32))
+    store.close()
+    assert sum(len(block) for block in store.read()) == 100
+    assert bool(calls) == flushed

@@ -55,6 +55,23 @@ def test_packages_are_named_by_version_or_none(health):
     assert package_version("a-package-nobody-has") is None
 
 
+def test_each_engine_says_how_it_came_up_last(health):
+    missing = {"code": "STEMD-E002", "message": "no torch"}
+    view = DaemonView(engines={"demucs": {"loads": False, "model": "nano", "at": "now", "error": missing}})
+    engines = health.document(view)["engines"]
+    assert (engines["demucs"]["loads"], engines["demucs"]["error"]) == (False, missing)
+    assert engines["mix"]["loads"] is None, "not tried yet"
+    assert (engines["spleeter"]["loads"], engines["spleeter"]["error"]["code"]) == (False, "STEMD-E009")
+
+
+def test_programs_are_asked_for_their_version(health, tmp_path, monkeypatch):
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\necho ffmpeg version 6.1-test Copyright")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert health.document(DaemonView())["programs"] == {"ffmpeg": "6.1-test", "ffprobe": None}
+
+
 def test_asking_loads_no_engine():
     program = (
         "import sys; from stemd.ops.health import Health; from stemd.ops import web; "

@@ -23,7 +23,7 @@ def told(monkeypatch):
     def configure(form, level="info"):
         buffer = io.BytesIO()
         monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(buffer, "utf-8", errors="strict", write_through=True))
-        logs.configure(form, level)
+        logs.configure(form, level, names="clear")
         return lambda: buffer.getvalue().decode()
 
     yield configure

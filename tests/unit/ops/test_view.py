@@ -9,10 +9,22 @@ from stemd.ops.view import DaemonView
 
 
 def test_a_view_survives_json():
-    view = DaemonView(True, "serving", False, 1.0, {"running": 1}, ({"pid": 7},), ({"inbox": "/i"},))
+    view = DaemonView(
+        True,
+        "serving",
+        False,
+        1.0,
+        {"running": 1},
+        ({"pid": 7},),
+        ({"inbox": "/i"},),
+        {"mix": {"loads": True}},
+        {"cores": 2},
+        limits={"by": "sampling"},
+    )
     assert json.loads(json.dumps(view.to_dict())) == {
         "ready": True, "reason": "serving", "draining": False, "jobs": {"running": 1}, "workers": [{"pid": 7}],
-        "inboxes": [{"inbox": "/i"}],
+        "inboxes": [{"inbox": "/i"}], "engines": {"mix": {"loads": True}}, "scaling": {"cores": 2}, "alerts": [],
+        "limits": {"by": "sampling"},
     }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from stemd.core.errors import StemdError
-from stemd.spool import durable
+from stemd.spool import durable, flushes
 
 
 def test_rename_never_replaces_a_file(tmp_path):
@@ -112,3 +112,22 @@ def test_a_mode_that_cannot_be_set_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(type(tmp_path), "chmod", refuse)
     with pytest.raises(PermissionError):
         durable.set_mode(tmp_path, 0o750)
+
+
+def test_every_flush_is_told_of(tmp_path, monkeypatch):
+    told = []
+    flushes.listen(lambda seconds, failed: told.append(failed))
+    try:
+        durable.write(tmp_path / "file", b"x")
+        durable.append(tmp_path / "lines", b"x")
+        assert told == [False] * 4  # each file, and the folder it is new in
+
+        def refuse(descriptor):
+            raise OSError(errno.EIO, "no")
+
+        monkeypatch.setattr(os, "fsync", refuse)
+        with pytest.raises(StemdError):
+            durable.fsync(tmp_path)
+        assert told[4:] == [True]
+    finally:
+        flushes.listen(None)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from stemd import __version__
 from stemd.core.errors import StemdError
-from stemd.spool import sidecar
+from stemd.core.job import new_job_id
+from stemd.spool import claim, sidecar
 from tests.unit.spool.conftest import measured
 
 #: CONTRACT §3.
@@ -75,7 +76,29 @@ def test_every_stem_is_stamped(way):
         "STEMD_USER_ID": "everyone",
         "STEMD_ENGINE": "demucs",
         "STEMD_MODEL": "nano",
+        "STEMD_RETENTION_UNTIL": sidecar.iso(job.claimed_at + 30 * 86_400),
+        "STEMD_ERASABLE": "yes",
+        "STEMD_LEGAL_HOLD": "no",
     }
+
+
+def test_operator_inbox_user_and_job_set_the_marks_and_a_job_only_shortens(way):
+    way.configure(
+        compliance={"purpose": "stems", "region": "EU"},
+        inboxes={"studio": {"user": "ana", "compliance": {"purpose": "mixing"}, "retention": "3d"}},
+        users={"ana": {"compliance": {"region": "DE", "legal_hold": True}, "retention": "2d"}},
+    )
+    (way.spool.inbox / "studio").mkdir()
+    for name, asked, days in (("short", "1d", 1), ("long", "90d", 2)):
+        folder = way.drop_staged(f"input: song.wav\nretention: {asked}\n", f"studio/{name}")
+        _, job = way.seal(claim.claim(way.spool, way.candidate(folder, "studio"), new_job_id()))
+        until = sidecar.iso(job.claimed_at + days * 86_400)
+        marks = {"purpose": "mixing", "region": "DE", "erasable": True, "legal_hold": True, "retention_until": until}
+        assert sidecar.compliance(job) == marks
+        assert sidecar.compliance_of_failure(job, 0.0)["retention_until"] == sidecar.iso(days * 86_400)
+        assert sidecar.stamp(job, "nano").items() >= {
+            "STEMD_PURPOSE": "mixing", "STEMD_REGION": "DE", "STEMD_LEGAL_HOLD": "yes", "STEMD_RETENTION_UNTIL": until,
+        }.items()  # fmt: skip
 
 
 def test_the_places_remedy_wins_over_the_tables():

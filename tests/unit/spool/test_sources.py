@@ -137,6 +137,27 @@ def test_a_source_that_changed_since_it_was_hashed_is_not_used(way):
     assert caught.value.code == "STEMD-S014"
 
 
+def test_one_that_was_swapped_behind_its_size_and_mtime_is_not_used_either(way):
+    work, job = way.sealed()
+    path = work.src / job.source.path
+    facts = path.stat()
+    path.write_bytes(b"x" * facts.st_size)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    with pytest.raises(StemdError) as caught:
+        sources.unchanged(work, job.source)
+    assert caught.value.code == "STEMD-S014"
+
+
+def test_a_rename_of_ours_is_no_change(way):
+    work, job = way.sealed()
+    path = work.src / job.source.path
+    before = path.stat().st_ctime_ns
+    path.rename(work.path / "aside")
+    (work.path / "aside").rename(path)
+    assert path.stat().st_ctime_ns != before
+    assert sources.unchanged(work, job.source) == path
+
+
 def test_a_mix_takes_only_so_many_stems_and_hashes_a_file_once(way, monkeypatch):
     hashed = []
     real = sources.sha256

@@ -1,0 +1,115 @@
+"""The canary: a second of silence that goes the whole way now and then, so that somebody notices when nothing does.
+
+It is dropped into a hidden inbox of its own like any upload, settled, claimed, separated by the engine ``stub`` (which
+costs next to nothing) in a worker, published, verified, and taken away again. It belongs to the user ``canary``, who is
+in no quota and no statistics.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from stemd.core.canary import DOOR, SILENCE, USER
+from stemd.core.config import Config
+from stemd.core.config.jobs import Inbox
+from stemd.core.errors import StemdError
+from stemd.core.job import JobId, Outcome, new_job_id
+from stemd.daemon.board import Board
+from stemd.daemon.live import Live
+from stemd.ops import logs
+from stemd.ops.metrics import Metrics
+from stemd.spool import deliver, durable, sidecar
+from stemd.spool.ignore import OWN_PREFIX
+from stemd.spool.layout import Spool
+
+#: The first one comes so long after the start, if not sooner by its interval (seconds).
+_FIRST = 300.0
+
+
+def with_canary(config: Config) -> Config:
+    """The configuration with the canary's inbox, where there is a canary."""
+    if config.alerts.canary is None:
+        return config
+    box = Inbox(engine="stub", model="stub", user=USER, settle=0.0, source="delete").model_copy(update={"next": ""})
+    return config.model_copy(update={"inboxes": {**config.inboxes, DOOR: box}})
+
+
+class Canary:
+    """Sends one when it is due, and looks at what has become of it. For the loop's thread."""
+
+    def __init__(self, board: Board, spools: tuple[Spool, ...], metrics: Metrics) -> None:
+        self._board, self._spools, self._metrics = board, spools, metrics
+        self._started = time.time()
+        self._last: float | None = None
+        self._next: float | None = None
+        self._flying: JobId | None = None
+        board.on_end.append(self._ended)
+
+    @property
+    def at(self) -> float:
+        """When it last came through (or, before the first time, when this began), seconds since 1970."""
+        return self._last or self._started
+
+    def fly(self, now: float) -> None:
+        """Send one, if it is due and the last one is not still on its way; ``now`` is monotonic seconds."""
+        settings = self._board.config.alerts.canary
+        if settings is None:
+            self._metrics.canary_at.set(0)
+            self._next = None
+            return
+        self._metrics.canary_at.set(self.at)
+        if self._next is None:
+            self._next = now + min(_FIRST, settings.every)
+        if now < self._next or self._flying is not None:
+            return
+        self._next = now + settings.every
+        try:
+            self._flying = _drop(self._spools[0])
+        except OSError as error:
+            logs.get().warning("canary_failed", reason=f"it cannot be dropped: {error.strerror}")
+
+    def _ended(self, live: Live, outcome: Outcome) -> None:
+        if live.id == self._flying:
+            self._flying = None
+        if not live.is_canary:
+            return
+        home = live.spool.outbox / USER
+        found = [folder for folder in home.glob("*") if _is_of(folder, live.id)]
+        if outcome is Outcome.DONE and found and deliver.verify(found[0]) is not None:
+            self._last = time.time()
+            self._metrics.canary_at.set(self._last)
+            logs.get().info("canary_came_through", job_uuid=live.id, seconds=round(self._last - live.claimed_at, 1))
+        else:
+            reason = live.reason.code if live.reason else "its result does not verify"
+            logs.get().warning("canary_failed", job_uuid=live.id, outcome=outcome.value, reason=reason)
+        _clean(live, found)
+
+
+def _is_of(folder: Path, job_id: str) -> bool:
+    return (durable.read_json(folder / "manifest.json") or {}).get("job_uuid") == job_id
+
+
+def _clean(live: Live, found: list[Path]) -> None:
+    """Nothing of it stays: it holds no recording of anybody's."""
+    orphan = sidecar.find_orphan(live.spool, live.id)
+    for folder in [*found, *([orphan] if orphan is not None and orphan.parent.name == USER else [])]:
+        with suppress(StemdError, OSError):
+            durable.remove_tree(folder)
+            folder.parent.rmdir()
+    with suppress(OSError):
+        live.spool.status_file(live.id).unlink(missing_ok=True)
+
+
+def _drop(spool: Spool) -> JobId:
+    """A staged job, put in place by one rename."""
+    job_id = new_job_id()
+    hidden = spool.inbox / DOOR / f"{OWN_PREFIX}{job_id}"
+    hidden.mkdir(mode=0o700)
+    (hidden / "silence.wav").write_bytes(SILENCE)
+    (hidden / "job.json").write_text(json.dumps({"job_uuid": job_id, "input": "silence.wav", "priority": 0}))
+    os.rename(hidden, hidden.with_name(f"canary {job_id[-8:]}"))  # noqa: PTH104
+    return job_id

@@ -1,0 +1,235 @@
+"""Prune and erase while the daemon runs: the loop stops what is at work, a thread deletes what lies there.
+
+Whoever asks gets a number and comes back for the answer: the socket must not wait for a disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from stemd.core.access import Action, Person
+from stemd.core.config import Config
+from stemd.core.errors import StemdError
+from stemd.core.job import JobState
+from stemd.daemon.chronicle import Chronicle
+from stemd.daemon.dispatcher import Dispatcher
+from stemd.daemon.live import Live
+from stemd.ops import logs
+from stemd.spool import belongings, durable, erase, retention
+from stemd.spool.belongings import Found, Subject
+from stemd.spool.books import Books
+from stemd.spool.retention import Outcome
+
+#: How often what is overdue is counted (seconds), and how late it then is.
+_COUNT_INTERVAL = 3600.0
+_OVERDUE = 86_400.0
+#: Answers that nobody came for are forgotten after so many others.
+_ANSWERS = 50
+
+
+@dataclass(slots=True)
+class _Task:
+    """Something that was asked for; ``subject`` is there for an erasure, whose jobs must be stopped first."""
+
+    number: str
+    work: Callable[[], Mapping[str, Any]]
+    subject: Subject | None = None
+    progress: dict[str, Any] = field(default_factory=dict)
+    future: Future[Mapping[str, Any]] | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.future is not None and self.future.done()
+
+
+class Deleting:
+    """Answers ``prune``, ``erase`` and ``deletion`` (how far is it?), and counts what is overdue."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, chronicle: Chronicle, books: Books, stop: Callable[[Live], object],
+        wake: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._dispatcher, self._chronicle, self._books = dispatcher, chronicle, books
+        self._stop, self._wake = stop, wake
+        self._tasks: dict[str, _Task] = {}
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="delete")
+        self._count_due = time.monotonic() + 60.0
+        self._counted: Future[int] | None = None
+
+    @property
+    def _config(self) -> Config:
+        return self._dispatcher.config
+
+    # ---- what is asked
+
+    def answer(self, message: Mapping[str, Any], person: Person) -> Mapping[str, Any]:
+        match message:
+            case {"op": "prune"}:
+                person.require(Action.PRUNE)
+                return self._prune(person, bool(message.get("dry_run")), bool(message.get("force")))
+            case {"op": "erase", "user": str(user)}:
+                person.require(Action.ERASE, user)
+                return self._erase(person, Subject(user=user), bool(message.get("dry_run")))
+            case {"op": "erase", "job": str(job)}:
+                person.require(Action.ERASE, self._owner_of(job))
+                return self._erase(person, Subject(job=job), bool(message.get("dry_run")))
+            case {"op": "deletion", "number": str(number)} if number in self._tasks:
+                return self._answer_of(self._tasks[number])
+        raise StemdError("STEMD-X001", f"unknown control message {message.get('op')!r}")
+
+    def _owner_of(self, job: str) -> str | None:
+        live = self._dispatcher.board.get(job)
+        if live is not None:
+            return live.user
+        for scanner in self._dispatcher.scanners:
+            if (status := durable.read_json(scanner.spool.status_file(job))) is not None and status.get("user_id"):
+                return str(status["user_id"])
+        users = belongings.find(self._config, Subject(job=job)).users
+        return next(iter(users)) if len(users) == 1 else None
+
+    def _prune(self, person: Person, dry_run: bool, force: bool) -> Mapping[str, Any]:
+        if dry_run:
+            return self._begin(_Task(self._number(), lambda: told(retention.look(self._config, self._books))))
+        task = _Task(self._number(), lambda: self._run(person, force, task))
+        return self._begin(task)
+
+    def _run(self, person: Person, force: bool, task: _Task) -> Mapping[str, Any]:
+        metrics, counted = self._dispatcher.board.metrics, dict.fromkeys(("outbox",), 0)
+
+        def progress(outcome: Outcome) -> None:
+            task.progress = outcome.to_dict()
+            for area, number in outcome.deleted.items():
+                metrics.retention_deleted.labels(area).inc(number - counted.get(area, 0))
+                counted[area] = number
+
+        outcome = retention.run(
+            self._config, self._chronicle.trail, self._books, actor=person, force=force, told=progress
+        )
+        metrics.retention_overdue.set(self._overdue())
+        logs.get().info("pruned", **outcome.to_dict())
+        return outcome.to_dict()
+
+    def _erase(self, person: Person, subject: Subject, dry_run: bool) -> Mapping[str, Any]:
+        if dry_run:
+            return self._begin(_Task(self._number(), lambda: listed(self._config, subject)))
+        found = belongings.find(self._config, subject)
+        known(subject, found)
+        erase.check(self._config, subject, found)
+        order = erase.begin(self._books, subject, found, person)
+
+        def carry_out() -> Mapping[str, Any]:
+            return erase.carry_out(self._config, self._books, self._chronicle.trail, order)
+
+        return self._begin(_Task(self._number(), carry_out, subject))
+
+    def _number(self) -> str:
+        return str(max(map(int, self._tasks), default=0) + 1)
+
+    def _begin(self, task: _Task) -> Mapping[str, Any]:
+        self._tasks[task.number] = task
+        for number in [number for number, each in self._tasks.items() if each.ended][:-_ANSWERS]:
+            del self._tasks[number]
+        if task.subject is None:
+            self._submit(task)
+        self._wake()
+        return {"number": task.number}
+
+    def _submit(self, task: _Task) -> None:
+        task.future = self._threads.submit(task.work)
+        task.future.add_done_callback(lambda _: self._wake())
+
+    def _answer_of(self, task: _Task) -> Mapping[str, Any]:
+        if task.future is None or not task.future.done():
+            return {"done": False, "progress": task.progress}
+        return {"done": True, "result": dict(task.future.result())}
+
+    # ---- what the loop does
+
+    def tick(self, now: float) -> None:
+        """Stop what is to be erased; when it has stopped, let it be deleted."""
+        self._count(now)
+        open_ones = [task for task in self._tasks.values() if task.subject is not None and not task.ended]
+        self._dispatcher.suspended = bool(open_ones)
+        for task in open_ones:
+            assert task.subject is not None
+            if task.future is None and self._stopped(task.subject):
+                self._dispatcher.quotas.forget(user=task.subject.user, job=task.subject.job)
+                self._submit(task)
+
+    def _stopped(self, subject: Subject) -> bool:
+        """Whether nothing of the subject is at work any more; what is, is told to stop."""
+        board, sealer = self._dispatcher.board, self._dispatcher.sealer
+        if any(sealer.busy(live) for live in board.jobs.values()):
+            return False
+        concerned = [live for live in board.jobs.values() if self._concerns(subject, live)]
+        for live in concerned:
+            if not live.cancelling or live.state is not JobState.RUNNING:
+                self._stop(live)
+        for album in list(board.albums):
+            if album == subject.job or (subject.user is not None and self._album_of(album) == subject.user):
+                del board.albums[album]
+        return not any(self._concerns(subject, live) for live in board.jobs.values())
+
+    def _concerns(self, subject: Subject, live: Live) -> bool:
+        if subject.user is not None:
+            return subject.user == (live.user if live.job else belongings.owner(self._config, live.work))
+        origin = durable.read_json(live.work.origin) or {}
+        album = origin.get("album") or {}
+        return subject.job in {live.id, origin.get("follows"), album.get("job_uuid")}
+
+    def _album_of(self, album: str) -> str | None:
+        spool = self._dispatcher.board.albums[album]  # type: ignore[index]
+        return (durable.read_json(spool.job(album).album) or {}).get("user_id")
+
+    def _count(self, now: float) -> None:
+        """Now and then, how much should have been deleted long ago."""
+        if now < self._count_due:
+            return
+        self._count_due = now + _COUNT_INTERVAL
+        self._threads.submit(lambda: self._dispatcher.board.metrics.retention_overdue.set(self._overdue()))
+
+    def _overdue(self) -> int:
+        entries = retention.entries(self._config)
+        rules = retention.rules_of(self._config, self._books)
+        return sum(retention.plan(time.time() - _OVERDUE, entries, rules, 0).due.values())
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+def told(plan: retention.Plan) -> dict[str, Any]:
+    """A plan for people: what is due, all of it."""
+    return {
+        "due": dict(plan.due),
+        "held": plan.held,
+        "items": [{"area": each.area, "path": str(each.path), "job_uuid": each.job} for each in plan.chosen],
+    }
+
+
+def listed(config: Config, subject: Subject) -> dict[str, Any]:
+    """What an erasure would delete.
+
+    Raises:
+        StemdError: STEMD-S015 (there is no such job), STEMD-P011, STEMD-P012.
+    """
+    found = belongings.find(config, subject)
+    known(subject, found)
+    erase.check(config, subject, found)
+    return {
+        "jobs": sorted(found.jobs),
+        "items": [{"area": area, "path": str(path)} for area, path in found.paths],
+    }
+
+
+def known(subject: Subject, found: Found) -> None:
+    """A job that nothing is known of is a slip of the pen; a user of whom nothing is kept is a result.
+
+    Raises:
+        StemdError: STEMD-S015.
+    """
+    if subject.job is not None and not found.paths:
+        raise StemdError("STEMD-S015", f"nothing is kept of job {subject.job}")

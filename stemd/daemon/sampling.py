@@ -1,0 +1,95 @@
+"""What processes and folders use, by looking. The only place of the daemon that knows psutil."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from stemd.daemon.cgroups.leaf import Reading
+
+#: A process that is not there any more, or not ours to look at.
+Gone = psutil.Error
+_VMSTAT = Path("/proc/vmstat")
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Counters as they are, at one moment (monotonic seconds)."""
+
+    at: float
+    memory: int = 0
+    tasks: int = 0
+    cpu_seconds: float = 0.0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    group: Reading = field(default_factory=Reading)
+
+
+def children_of_all() -> Mapping[int, list[int]]:
+    """Every process's children."""
+    found: dict[int, list[int]] = {}
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            found.setdefault(process.ppid(), []).append(process.pid)
+    return found
+
+
+def tree(pid: int, children: Mapping[int, list[int]] | None) -> list[psutil.Process]:
+    """A process and all that it started and that they started."""
+    children = children_of_all() if children is None else children
+    pids = [pid]
+    for each in pids:
+        pids += children.get(each, [])
+    return processes(pids)
+
+
+def processes(pids: Iterable[int]) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    for pid in pids:
+        with suppress(psutil.Error):
+            found.append(psutil.Process(pid))
+    return found
+
+
+def counted(found: Iterable[psutil.Process]) -> Raw:
+    """The sum over processes; of those that ended meanwhile, what their parents inherited."""
+    memory = tasks = read = written = 0
+    cpu = 0.0
+    for process in found:
+        with suppress(psutil.Error), process.oneshot():
+            memory += process.memory_info().rss
+            tasks += process.num_threads()
+            cpu += sum(process.cpu_times()[:4])  # of its own, and of its children that ended
+            io = process.io_counters()
+            read, written = read + io.read_bytes, written + io.write_bytes
+    return Raw(time.monotonic(), memory, tasks, cpu, read, written)
+
+
+def size(folder: Path) -> int:
+    """Bytes that the files below take on the disk; those that go away meanwhile count or not."""
+    total = 0
+    folders = [folder]
+    for each in folders:
+        with suppress(OSError), os.scandir(each) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(Path(entry.path))
+                    else:
+                        total += entry.stat(follow_symlinks=False).st_blocks * 512
+    return total
+
+
+def machine_ooms() -> int:
+    """How many processes the kernel has ended for want of memory since the machine's start."""
+    with suppress(OSError, ValueError):
+        for line in _VMSTAT.read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0

@@ -1,0 +1,84 @@
+"""What a restart finds in work/, taken over: each job goes on from where the last daemon left it."""
+
+from __future__ import annotations
+
+import time
+
+from stemd.core.errors import StemdError
+from stemd.core.job import JobState
+from stemd.daemon import retry
+from stemd.daemon.board import Board
+from stemd.daemon.live import Live
+from stemd.daemon.room import of_job
+from stemd.daemon.runs import Runs
+from stemd.daemon.sealing import Sealer
+from stemd.ops import logs
+from stemd.spool import attempts, durable, ownership, recover
+from stemd.spool.layout import Spool, WorkDir
+
+
+class Takeover:
+    """Brings recovered jobs onto the board. What could not be recovered is tried again by ``again``."""
+
+    def __init__(self, board: Board, runs: Runs, sealer: Sealer) -> None:
+        self._board, self._runs, self._sealer = board, runs, sealer
+        self._stuck: list[tuple[Spool, WorkDir]] = []
+
+    def recovered(self, spool: Spool, found: recover.Recovered) -> None:
+        """Take over one job that a restart found in work/."""
+        self._board.metrics.recovered.labels(found.found.value).inc()
+        job = found.job
+        if found.found is recover.Found.STUCK and found.error is not None:
+            reason = found.error.message
+            logs.get().error("recovery_failed", job_uuid=found.work.job_id, code=found.error.code, reason=reason)
+            Live(spool, found.work, self._board.config.defaults.user, stage="stuck", reason=found.error).write_status()
+            self._stuck.append((spool, found.work))
+            return
+        if found.found is recover.Found.ALBUM:
+            self._board.await_album(spool, found.work.job_id)
+            return
+        live = Live(spool, found.work, job.user_id if job else self._owner(found.work), job)
+        if job is not None:
+            live.claimed_at, live.need = job.claimed_at, of_job(job)
+        if found.found is recover.Found.PUBLISHED:
+            if job is not None:
+                self._board.published(live, found.result or "")
+            return
+        if found.found is recover.Found.FAILED and found.error is not None:
+            self._board.failed(live, found.result or "", found.error)
+            return
+        count = attempts.read(live.work.attempts)
+        live.attempts, live.interruptions, live.ooms = count.attempts, count.interruptions, count.ooms
+        self._board.add(live)
+        live.log("recovered", found=found.found.value, attempts=live.attempts, interruptions=live.interruptions)
+        if job is None:
+            live.write_status()
+            self._sealer.start(live)
+        elif found.found is recover.Found.STAGED:
+            self._runs.publish(live)
+        elif (verdict := retry.after_interruption(count)) is not None:
+            self._board.give_up(live, verdict.error)
+        else:
+            self._restore_wait(live)
+
+    def again(self) -> None:
+        """What a restart could not bring forward may go on now."""
+        stuck, self._stuck = self._stuck, []
+        for spool, work in stuck:
+            if (found := recover.one(spool, work)) is not None:
+                self.recovered(spool, found)
+                if found.following is not None:
+                    self._sealer.take_new(spool, found.following, self._owner(found.following))
+
+    def _restore_wait(self, live: Live) -> None:
+        wait = durable.read_json(live.work.not_before) or {"state": JobState.WAITING}
+        if wait["state"] == JobState.RETRY_WAIT:
+            live.state = JobState.RETRY_WAIT
+            live.not_before = min(wait["not_before"], time.time() + self._board.config.retry.cap)
+            live.reason = StemdError.from_dict(wait["reason"])
+            live.write_status()
+        else:
+            live.enter(JobState(wait["state"]), "held" if wait["state"] == JobState.HELD else "queued")
+
+    def _owner(self, work: WorkDir) -> str:
+        return ownership.of_claimed(self._board.config, work)

@@ -1,0 +1,95 @@
+"""What the daemon's log says in place of users and files: the journal outlives what is erased and cannot be cleaned.
+
+A pseudonym is an HMAC under a key that is made at the start and never leaves this process: within one run the same name
+has the same pseudonym, and afterwards nobody can tell, or try out, what it stood for. Jobs are named by their job_uuid;
+who and what they are about stands in the job's own log, which is deleted with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+from collections.abc import Iterable, MutableMapping
+from typing import Any
+
+#: Fields that are a user or a file, as a whole.
+_NAMES = frozenset({"user_id", "user", "name", "title", "source", "sha256"})
+#: Fields that are a path: the spool's own folders and ids in it stay.
+_PATHS = frozenset({"path", "result", "job_log", "folder"})
+#: Fields of free text, in which a name may stand in quotes or a path may.
+_TEXTS = frozenset({"reason", "message", "remedy", "error", "trace", "exception", "stderr"})
+_AREAS = frozenset({"inbox", "work", "outbox", "orphan", "status", "_unknown"})
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_QUOTED = re.compile(r"(?<!\w)(?:'[^'\n]{3,}'|\"[^\"\n]{3,}\")(?!\w)")
+#: The shortest name that is looked for in free text: a shorter one would be found in every word.
+_SHORTEST = 3
+#: So many jobs' names are remembered, for what is said later of the job.
+_JOBS = 20_000
+
+
+class Pseudonyms:
+    """A structlog processor, the last before the renderer: texts by then. ``people`` are users, and own inboxes."""
+
+    def __init__(self, people: Iterable[str] = ()) -> None:
+        self._people = frozenset(people)
+        self._key = os.urandom(32)
+        self._known: dict[str, dict[str, str]] = {}
+
+    def of(self, text: str) -> str:
+        """The pseudonym of one name: ``~`` and twelve hexadecimal digits."""
+        return "~" + hmac.new(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:12]
+
+    def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        job = event.get("job_uuid")
+        about = event.keys() & (_NAMES | _PATHS) or self._is_door(event.get("inbox"))
+        if job is None and not about:
+            return event
+        known = self._names_of(str(job), event)
+        for key, value in list(event.items()):
+            if isinstance(value, str):
+                event[key] = self._told(key, value, known)
+        return event
+
+    def _names_of(self, job: str, event: MutableMapping[str, Any]) -> dict[str, str]:
+        """The names that this event and earlier ones of its job are about."""
+        known = self._known.pop(job, {})
+        for key in event.keys() & _NAMES:
+            if isinstance(event[key], str) and len(event[key]) >= _SHORTEST:
+                known[event[key]] = self.of(event[key])
+        if job != "None" and event.get("event") != "job_ended":
+            self._known[job] = known
+            if len(self._known) > _JOBS:
+                del self._known[next(iter(self._known))]
+        return known
+
+    def _told(self, key: str, value: str, known: dict[str, str]) -> str:
+        if key in _NAMES:
+            return self.of(value)
+        if key in _PATHS:
+            return self._path(value)
+        if key == "inbox" and self._is_door(value):
+            home, slash, door = value.rpartition("/")
+            return home + slash + self.of(door)
+        if key not in _TEXTS:
+            return self.of(value) if value in known else value
+        for name in sorted(known, key=len, reverse=True):
+            value = value.replace(name, known[name])
+        return _QUOTED.sub(lambda found: f"'{self._path(found[0][1:-1])}'", value)
+
+    def _is_door(self, inbox: object) -> bool:
+        """Whether an inbox, its name or its path, is a user's own."""
+        return isinstance(inbox, str) and inbox.rpartition("/")[2] in self._people
+
+    def _path(self, value: str) -> str:
+        """A path, its parts below the spool's areas as pseudonyms; a name that is no path at all as one."""
+        parts = value.split("/")
+        area = next((number for number, part in enumerate(parts) if part in _AREAS), None)
+        if area is None:
+            return self.of(value) if len(parts) == 1 else "/".join([*parts[:-1], self.of(parts[-1])])
+        return "/".join([*parts[: area + 1], *map(self._part, parts[area + 1 :])])
+
+    def _part(self, part: str) -> str:
+        plain = part in _AREAS or part.startswith("~") or _UUID.fullmatch(part.removesuffix(".json")) is not None
+        return part if plain or not part else self.of(part)

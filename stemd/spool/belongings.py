@@ -1,0 +1,195 @@
+"""Everything that belongs to one user or one job, on every path through the spool. Looks, changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stemd.core.config import Config, parse_job
+from stemd.core.errors import StemdError
+from stemd.core.job import decode_name
+from stemd.spool import durable, holdings, ignore, ownership, sources
+from stemd.spool.layout import Spool, WorkDir
+
+_MOST_DESCRIPTION = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who is to be erased: a user, or one job."""
+
+    user: str | None = None
+    job: str | None = None
+
+    @property
+    def words(self) -> str:
+        return f"user {self.user}" if self.user is not None else f"job {self.job}"
+
+
+@dataclass(slots=True)
+class Found:
+    """``paths`` by area; ``jobs`` with the inbox each came by; ``names`` and ``hashes`` of their recordings."""
+
+    paths: list[tuple[str, Path]] = field(default_factory=list)
+    jobs: dict[str, str] = field(default_factory=dict)
+    users: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+    hashes: set[str] = field(default_factory=set)
+
+    def add(self, area: str, path: Path, job: str = "", *documents: Mapping[str, Any] | None) -> None:
+        self.paths.append((area, path))
+        inbox = ""
+        for document in filter(None, documents):
+            inbox = str(document.get("inbox") or inbox)
+            self._learn(document)
+        if job:
+            self.jobs[job] = self.jobs.get(job) or inbox
+
+    def _learn(self, document: Mapping[str, Any]) -> None:
+        if isinstance(user := document.get("user_id"), str):
+            self.users.add(user)
+        inputs = document.get("inputs")
+        for source in (document, document.get("source"), *(inputs.values() if isinstance(inputs, dict) else ())):
+            if isinstance(source, dict):
+                if (name := _name(source.get("name"))) is not None:
+                    self.names.add(name)
+                if isinstance(digest := source.get("sha256"), str):
+                    self.hashes.add(digest)
+        for key in ("source", "title"):
+            if (name := _name(document.get(key))) is not None:
+                self.names.add(name)
+        if isinstance(digest := document.get("source_sha256"), str):
+            self.hashes.add(digest)
+
+
+def find(config: Config, subject: Subject) -> Found:
+    """Everything of ``subject`` in all spools."""
+    found = Found()
+    for root in config.spool:
+        spool = Spool(root)
+        wanted = _wanted(spool, subject)
+        for part in (_in_work, _in_outbox, _in_orphan, _in_status):
+            part(spool, config, subject, wanted, found)
+        if subject.user is not None:
+            for path in entries_of(spool, config, subject.user):
+                found.add("inbox", path)
+                found.names.add(path.name)
+    return found
+
+
+def owner(config: Config, work: WorkDir) -> str | None:
+    """Whose job the folder in work/ is, as far as it is known by now."""
+    for path in (work.job, work.album, work.error):
+        document = durable.read_json(path)
+        if document is not None and isinstance(document.get("user_id"), str):
+            return str(document["user_id"])
+    origin = durable.read_json(work.origin)
+    if origin is None:
+        return None
+    if config.inbox(origin.get("inbox") or None).trust == "manifest" and not origin.get("user_id"):
+        return _claimed_user(work.src / decode_name(origin["name"]))
+    return ownership.of_claimed(config, work)
+
+
+def entries_of(spool: Spool, config: Config, user: str) -> Iterator[Path]:
+    """What lies in the inboxes and is this user's: uploads in progress and hidden files included."""
+    doors: tuple[str | None, ...] = (None, *dict.fromkeys((*config.inboxes, *config.users)))
+    behind = {spool.inbox / name for name in doors if name}
+    for door in doors:
+        folder = spool.inbox / door if door else spool.inbox
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path not in behind and _owner_of_entry(config, door, path) == user:
+                yield path
+
+
+def _wanted(spool: Spool, subject: Subject) -> set[str]:
+    """The jobs that are meant by a job: itself, those it was split into, and those that followed it."""
+    if subject.job is None:
+        return set()
+    wanted = {subject.job}
+    for home in (spool.work, *_children(spool.orphan)):
+        for folder in _children(home):
+            origin = durable.read_json(folder / "origin.json") or {}
+            album = origin.get("album")
+            if origin.get("follows") in wanted or (isinstance(album, dict) and album.get("job_uuid") == subject.job):
+                wanted.add(folder.name if home == spool.work else holdings.job_of(folder))
+    return wanted - {""}
+
+
+def _in_work(spool: Spool, config: Config, subject: Subject, wanted: set[str], found: Found) -> None:
+    for folder in _children(spool.work):
+        if folder.name in wanted or (subject.user is not None and owner(config, WorkDir(folder)) == subject.user):
+            documents = [durable.read_json(folder / name) for name in ("origin.json", "job.json", "album.json")]
+            found.add("work", folder, folder.name, *documents)
+            if documents[2] is not None:  # an album that is being split: its jobs are named in it
+                for member in documents[2].get("jobs", ()):
+                    found.jobs.setdefault(str(member["job_uuid"]), "")
+
+
+def _in_outbox(spool: Spool, config: Config, subject: Subject, wanted: set[str], found: Found) -> None:
+    own = spool.outbox / subject.user if subject.user is not None else None
+    for each in holdings.finished(spool):
+        if each.job in wanted or (subject.user is not None and each.user == subject.user):
+            record = durable.read_json(each.path / ("album.json" if each.area == "album" else "manifest.json"))
+            found.add("outbox", each.path, each.job, record)
+    if own is not None and own.is_dir() and not own.is_symlink():
+        found.add("outbox", own)
+
+
+def _in_orphan(spool: Spool, config: Config, subject: Subject, wanted: set[str], found: Found) -> None:
+    for home in _children(spool.orphan):
+        own = subject.user is not None and home.name == subject.user
+        for folder in _children(home):
+            documents = [durable.read_json(folder / name) for name in ("error.json", "job.json", "origin.json")]
+            report = documents[0] or documents[1] or {}
+            job = str(report.get("job_uuid") or "")
+            if own or (job and job in wanted) or (subject.user is not None and report.get("user_id") == subject.user):
+                found.add("orphan", folder, job, *documents)
+                reason = folder.with_name(f"{folder.name}.reason.txt")
+                if home.name == "_unknown" and reason.exists():
+                    found.add("orphan", reason)
+        if own:
+            found.add("orphan", home)
+
+
+def _in_status(spool: Spool, config: Config, subject: Subject, wanted: set[str], found: Found) -> None:
+    for path in spool.status.glob("[!.]*.json"):
+        document = durable.read_json(path)
+        mine = document is not None and subject.user is not None and document.get("user_id") == subject.user
+        if (mine or path.stem in wanted or path.stem in found.jobs) and (document or {}).get("state") != "erased":
+            found.add("status", path, path.stem, document)
+
+
+def _owner_of_entry(config: Config, door: str | None, path: Path) -> str | None:
+    trusting = config.inbox(door).trust == "manifest"
+    return _claimed_user(path) if trusting else ownership.of_entry(config, door, path)
+
+
+def _claimed_user(path: Path) -> str | None:
+    """The user that a staged job's own description names."""
+    for name in ignore.JOB_FILES:
+        with suppress(StemdError, OSError), sources.opened(sources.regular_beneath(path, name)) as file:
+            return parse_job(file.read(_MOST_DESCRIPTION), name).user_id
+    return None
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        names = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    with names:
+        return sorted(
+            Path(each.path) for each in names if each.is_dir(follow_symlinks=False) and not each.name.startswith(".")
+        )
+
+
+def _name(value: Any) -> str | None:
+    try:
+        return decode_name(value) if isinstance(value, str | dict) and value else None
+    except (KeyError, TypeError, ValueError):
+        return None

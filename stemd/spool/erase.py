@@ -1,0 +1,241 @@
+"""The right to be forgotten: everything of a user or a job is deleted, on every path, and does not come back.
+
+An erasure is an *order*, written down before anything is done and removed when all is: a crash in between is gone on
+from, by the next daemon before it takes anything up, or by the next command. Every step can be repeated:
+
+| step | what happens |
+|---|---|
+| G1 | the order is on the disk |
+| G2 | tombstones for all its jobs: from here on nothing of them is taken up again |
+| G3 | everything found is out of sight (D1), then gone (D2, D3) |
+| G4 | albums of others' jobs, and whoever else keeps books, name it no more |
+| G5 | it stands in the audit trail; then the keys to its pseudonyms go |
+| G6 | a search of all that is kept finds nothing; the receipt is on the disk |
+| G7 | the order is gone |
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stemd.core import compliance
+from stemd.core.access import Person
+from stemd.core.config import Config
+from stemd.core.errors import StemdError
+from stemd.core.job import SCHEMA_VERSION, JobState, decode_name, encode_name
+from stemd.spool import belongings, durable, handover, joblock, ledger, sidecar, usage
+from stemd.spool.belongings import Found, Subject
+from stemd.spool.books import Books, bury, is_buried
+from stemd.spool.layout import Spool
+from stemd.spool.steps import step
+from stemd.spool.trail import Trail
+from stemd.spool.trash import Trash
+from stemd.spool.verification import Secrets, search
+
+#: What else keeps something of users and jobs, by name: each deletes it, may be called again, and says how much it was.
+#: The arguments: the configuration, the user (``None``: only the jobs), the jobs.
+Eraser = Callable[[Config, str | None, frozenset[str]], int]
+ERASERS: dict[str, Eraser] = {}
+#: A folder may be filled once more by what was under way when it was taken.
+_PASSES = 5
+
+
+@dataclass(slots=True)
+class Order:
+    """One erasure. ``jobs``, ``names`` and ``hashes`` grow as they are found."""
+
+    id: str
+    subject: Subject
+    asked_at: float
+    actor: Person | None = None
+    jobs: set[str] = field(default_factory=set)
+    names: set[str] = field(default_factory=set)
+    hashes: set[str] = field(default_factory=set)
+    deleted: Counter[str] = field(default_factory=Counter)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "id": self.id,
+            "user": self.subject.user,
+            "job": self.subject.job,
+            "asked_at": self.asked_at,
+            "actor": [self.actor.name, self.actor.role] if self.actor else None,
+            "jobs": sorted(self.jobs),
+            "names": [encode_name(name) for name in sorted(self.names)],
+            "hashes": sorted(self.hashes),
+            "deleted": dict(self.deleted),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Order:
+        return cls(
+            data["id"], Subject(data["user"], data["job"]), data["asked_at"],
+            Person(*data["actor"]) if data["actor"] else None, set(data["jobs"]),
+            {decode_name(name) for name in data["names"]}, set(data["hashes"]), Counter(data["deleted"]),
+        )  # fmt: skip
+
+    def take_over(self, found: Found) -> None:
+        self.jobs |= found.jobs.keys()
+        self.names |= found.names
+        self.hashes |= found.hashes
+
+
+def check(config: Config, subject: Subject, found: Found) -> None:
+    """Whether the law and the operator let this be erased.
+
+    Raises:
+        StemdError: STEMD-P011 (a legal hold lies on it), STEMD-P012 (it must be kept).
+    """
+    users = found.users | ({subject.user} if subject.user is not None else set())
+    boxes = {*found.jobs.values(), ""}
+    if any(compliance.held(config, None, user) for user in users or {""}) or any(
+        compliance.held(config, inbox, None, job) for job, inbox in found.jobs.items()
+    ):
+        raise StemdError("STEMD-P011", f"a legal hold lies on {subject.words}")
+    if not all(compliance.erasable(config, box, user) for box in boxes for user in users or {""}):
+        raise StemdError("STEMD-P012", f"{subject.words} must be kept")
+
+
+def begin(books: Books, subject: Subject, found: Found, actor: Person | None) -> Order:
+    """Step G1: from here on it will be done, whatever happens."""
+    order = Order(uuid.uuid4().hex, subject, time.time(), actor)
+    order.take_over(found)
+    if subject.job is not None:
+        order.jobs.add(subject.job)
+    _write(books, order)
+    step("G1")
+    return order
+
+
+def pending(books: Books) -> list[Order]:
+    """Orders that are not done, oldest first."""
+    if not books.orders.is_dir():
+        return []
+    documents = (durable.read_json(path) for path in books.orders.glob("*.json"))
+    return sorted((Order.from_dict(each) for each in documents if each), key=lambda order: order.asked_at)
+
+
+def carry_out(config: Config, books: Books, trail: Trail, order: Order) -> dict[str, Any]:
+    """Steps G2 to G7; returns the receipt. Nothing of its jobs may be at work in this process.
+
+    Raises:
+        StemdError: the disk failed; the order stands, and can be carried out again.
+    """
+    for _ in range(_PASSES):
+        found = belongings.find(config, order.subject)
+        order.take_over(found)
+        _write(books, order)
+        bury(books, sorted(order.jobs))
+        step("G2")
+        if not found.paths:
+            break
+        _delete(config, order, found)
+        _write(books, order)
+        step("G3")
+    jobs = frozenset(order.jobs)
+    for root in config.spool:
+        order.deleted["albums"] += ledger.erase(Spool(root), jobs)
+        order.deleted["usage"] += _uncounted(config, root, order.subject.user, jobs)
+        order.deleted["hand-overs"] += _recall(Spool(root), order.subject.user, jobs)
+    for name, eraser in ERASERS.items():
+        order.deleted[name] += eraser(config, order.subject.user, jobs)
+    _write(books, order)
+    step("G4")
+    user = order.subject.user
+    point = trail.record(
+        "erased", actor=order.actor, user=user, job=order.subject.job, known_only=True,
+        order=order.id, jobs=len(jobs), deleted=+order.deleted,
+    )  # fmt: skip
+    for job in sorted(jobs):
+        trail.keys.erase("job", job)
+    if user is not None:
+        trail.keys.erase("user", user)
+    step("G5")
+    hits = search(config, books, Secrets(user, frozenset(order.names), frozenset(order.hashes), jobs))
+    receipt = {
+        "schema_version": SCHEMA_VERSION,
+        "order": order.id,
+        "erased_at": sidecar.iso(time.time()),
+        "jobs": sorted(jobs),
+        "deleted": dict(+order.deleted),
+        "audit": {"seq": point.seq, "hash": point.hash},
+        "verified": not hits,
+        "left": hits,
+    }
+    kept = {**receipt, "left": len(hits)}
+    durable.write_json(books.receipts / f"{order.id}.json", kept)
+    for root in config.spool:
+        _tell(Spool(root), jobs)
+    step("G6")
+    (books.orders / f"{order.id}.json").unlink(missing_ok=True)
+    durable.fsync(books.orders)
+    step("G7")
+    return receipt
+
+
+def resume(config: Config, books: Books, trail: Trail) -> list[dict[str, Any]]:
+    """Carry out what a crash interrupted; returns the receipts."""
+    return [carry_out(config, books, trail, order) for order in pending(books)]
+
+
+def _recall(spool: Spool, user: str | None, jobs: frozenset[str]) -> int:
+    """What waits to be handed over to a next stage is not."""
+    if not handover.folder(spool).is_dir():
+        return 0
+    gone = [key for job in sorted(jobs) for key in handover.forget(spool, job=job)]
+    return len(gone) + (len(handover.forget(spool, user=user)) if user is not None else 0)
+
+
+def _uncounted(config: Config, root: Path, user: str | None, jobs: frozenset[str]) -> int:
+    """What was counted for a quota is forgotten (a daemon has forgotten it in its memory before)."""
+    file = usage.place(config.state_of(root), root)
+    if user is not None:
+        return usage.erase(file, user=user)
+    return sum(usage.erase(file, job=job) for job in sorted(jobs))
+
+
+def sweep(spool: Spool, books: Books) -> None:
+    """Finish what a kill left in the trash, and remove what has come back into work/ of erased jobs."""
+    trash = Trash(spool)
+    trash.empty()
+    for work in spool.jobs():
+        if is_buried(books, work.job_id):
+            joblock.release(work)
+            trash.take(work.path)
+    trash.empty()
+
+
+def _delete(config: Config, order: Order, found: Found) -> None:
+    for root in config.spool:
+        spool, trash = Spool(root), Trash(Spool(root))
+        for area, path in found.paths:
+            if not path.is_relative_to(root):
+                continue
+            if area == "work" and path.is_dir():
+                joblock.release(spool.job(path.name))
+                ledger.note(spool, spool.job(path.name), JobState.ERASED)
+            order.deleted[area] += trash.take(path)
+        trash.empty()
+        spool.waiting.unlink(missing_ok=True)
+
+
+def _tell(spool: Spool, jobs: frozenset[str]) -> None:
+    """Whoever waits for one of the jobs learns that it is erased, and nothing else."""
+    for job in jobs:
+        if spool.status.is_dir():
+            sidecar.write_status(spool, job, {"state": JobState.ERASED.value})
+
+
+def _write(books: Books, order: Order) -> None:
+    durable.write_json(books.orders / f"{order.id}.json", order.to_dict(), ready=lambda path: path.chmod(0o600))
+
+
+def receipts(books: Books) -> list[Path]:
+    return sorted(books.receipts.glob("*.json"))

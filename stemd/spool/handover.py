@@ -1,0 +1,106 @@
+"""What is still to be handed over: one file in ``ROOT/.handoff/`` for each job that ended, until its receivers have it.
+
+The folder is there where a hand-over is configured, and only there is anything written. A job's file is written (and
+flushed) in the step that notes its target, before its folder is renamed into outbox/ or orphan/: whatever is visible
+has its file. It counts from the moment the rename is certain (``due``): until then a restart writes it again, under
+the same name. So nothing is forgotten, and what a crash repeats has the key it had before.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from stemd.core.canary import is_canary
+from stemd.core.job import SCHEMA_VERSION, Job, JobState
+from stemd.spool import durable, sidecar
+from stemd.spool.layout import Spool, WorkDir
+from stemd.spool.steps import step
+
+#: What a finished job's manifest says that its receiver should know without opening the folder.
+_FROM_MANIFEST = (
+    "engine", "engine_version", "model", "model_sha256", "settings", "source", "gain_db", "warnings", "attempts",
+    "timings",
+)  # fmt: skip
+_FROM_ERROR = ("source", "code", "class", "stage", "message", "remedy", "retryable", "attempts", "failed_at")
+
+
+def folder(spool: Spool) -> Path:
+    return spool.root / ".handoff"
+
+
+def note(spool: Spool, work: WorkDir, job: Job | None, state: JobState, target: Path) -> None:
+    """Write down that the job in ``work`` is to be handed over from ``target``; nothing where nobody is to be told."""
+    if not folder(spool).is_dir() or is_canary(job):
+        return
+    document = _document(spool, work, job, state, target)
+    durable.write_json(folder(spool) / f"{document['key']}.json", document)
+    step("H1")
+
+
+def _document(spool: Spool, work: WorkDir, job: Job | None, state: JobState, target: Path) -> dict[str, Any]:
+    """Everything a receiver is told; ``result`` is relative to the spool."""
+    done = state is JobState.DONE
+    facts = durable.read_json(work.manifest if done else work.error) or {}
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "key": f"{work.job_id}.{job.epoch if job else 0}",
+        "job_uuid": work.job_id,
+        "user_id": job.user_id if job else facts.get("user_id"),
+        "state": state.value,
+        "ended_at": sidecar.iso(time.time()),
+        "result": str(target.relative_to(spool.root)),
+        "log": work.log.name if work.log.exists() else None,
+        "tags": dict(job.request.tags) if job else {},
+        "handoff": dict(job.request.handoff) if job else {},
+        "compliance": sidecar.compliance(job) if job else {},
+        "error": None if done else {key: facts[key] for key in _FROM_ERROR if key in facts},
+    }
+    if done:
+        files = [{key: file[key] for key in ("name", "stem", "sha256", "bytes")} for file in facts.get("files", [])]
+        return {**document, **{key: facts.get(key) for key in _FROM_MANIFEST}, "files": files}
+    engine = {"engine": job.request.engine, "model": job.request.model} if job else {}
+    return {**document, **engine, "versions": facts.get("versions", {})}
+
+
+def waiting(spool: Spool) -> list[Path]:
+    """The files of what is not handed over yet, oldest job first."""
+    return sorted(folder(spool).glob("[!.]*.json"))
+
+
+def pending(spool: Spool) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """What is not handed over yet, whether due or not."""
+    for path in waiting(spool):
+        if (document := durable.read_json(path)) is not None:
+            yield path, document
+
+
+def due(spool: Spool, document: Mapping[str, Any]) -> bool:
+    """Whether the job has ended for certain: its folder is out of work/, or marked as published."""
+    work = spool.job(str(document["job_uuid"]))
+    if not work.path.exists():
+        return True
+    if document["state"] == JobState.DONE.value:
+        return work.published.exists()
+    return not work.error.exists() and (durable.read_json(work.job) or {}).get("epoch", 0) > _epoch(document)
+
+
+def _epoch(document: Mapping[str, Any]) -> int:
+    return int(str(document["key"]).rpartition(".")[2])
+
+
+def forget(spool: Spool, *, user: str | None = None, job: str | None = None) -> list[str]:
+    """Remove what waits to be handed over of a user, or of a job, durably; returns the keys.
+
+    For the right to be deleted: what is under way to a receiver at this moment may still arrive.
+    """
+    gone = []
+    for path, document in pending(spool):
+        if document.get("user_id") == user or document.get("job_uuid") == job:
+            path.unlink(missing_ok=True)
+            gone.append(str(document["key"]))
+    if gone:
+        durable.fsync(folder(spool))
+    return gone

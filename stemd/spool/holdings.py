@@ -1,0 +1,159 @@
+"""What a spool holds of jobs that have ended, and since when. Looks, changes nothing; one item at a time, so that a
+hundred thousand of them need no memory."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from stemd.core.job import JobState
+from stemd.spool.layout import Spool
+
+Area = Literal["outbox", "album", "orphan", "status", "logs", "caches"]
+AREAS: tuple[Area, ...] = ("outbox", "album", "orphan", "status", "logs", "caches")
+_ENDED = frozenset(state.value for state in JobState if state.ended)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One thing that is kept: a folder of outbox/ or orphan/, or a file.
+
+    ``since`` is when its term began, ``until`` when it ends if its own records say so (seconds since 1970).
+    """
+
+    area: Area
+    path: Path
+    since: float
+    until: float | None = None
+    job: str = ""
+    user: str = ""
+    inbox: str = ""
+
+
+def everything(spool: Spool, state: Path) -> Iterator[Holding]:
+    """All that is kept of ended jobs in this spool, and the logs and caches in its ``state`` folder."""
+    yield from finished(spool)
+    yield from failed(spool)
+    yield from statuses(spool)
+    yield from _files("logs", state / "logs")
+    yield from _files("caches", state / "cache")
+
+
+def finished(spool: Spool) -> Iterator[Holding]:
+    """Finished folders, and albums' own folders once no finished one is left in them."""
+    for user in _folders(spool.outbox):
+        for folder in _folders(user.path):
+            yield from _results(Path(folder.path), user.name)
+
+
+def _results(folder: Path, user: str) -> Iterator[Holding]:
+    document = _document(folder / "manifest.json")
+    if document is not None:
+        marks = document.get("compliance")
+        until = _seconds(marks.get("retention_until")) if isinstance(marks, dict) else None
+        since = _seconds(document.get("created_at"))
+        if since is None:
+            since = folder.stat().st_mtime
+        yield Holding("outbox", folder, since, until, *_whose(document, user))
+        return
+    inner = False
+    for child in _folders(folder):
+        for found in _results(Path(child.path), user):
+            inner = True
+            yield found
+    album = None if inner else _document(folder / "album.json")
+    if album is not None and (since := _seconds(album.get("created_at"))) is not None:
+        yield Holding("album", folder, since, None, *_whose(album, user))
+
+
+def failed(spool: Spool) -> Iterator[Holding]:
+    """Failed folders; what nobody understood (``orphan/_unknown``) is kept until a person has looked at it."""
+    for user in _folders(spool.orphan):
+        if user.name == "_unknown":
+            continue
+        for folder in _folders(user.path):
+            report = _document(Path(folder.path, "error.json"))
+            since = _seconds(report.get("failed_at")) if report else None
+            if report is not None and since is not None:
+                marks = report.get("compliance")
+                until = _seconds(marks.get("retention_until")) if isinstance(marks, dict) else None
+                yield Holding("orphan", Path(folder.path), since, until, *_whose(report, user.name))
+
+
+def statuses(spool: Spool) -> Iterator[Holding]:
+    """Status files of jobs that have ended; those of living ones are never among them."""
+    try:
+        entries = os.scandir(spool.status)
+    except FileNotFoundError:
+        return
+    with entries:
+        for entry in entries:
+            if entry.name.endswith(".json") and not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
+                document = _document(Path(entry.path))
+                if document is None or document.get("state") not in _ENDED:
+                    continue
+                since = _seconds(document.get("updated_at"))
+                if since is not None and not os.path.lexists(spool.work / entry.name[:-5]):
+                    erased = document.get("state") == JobState.ERASED.value  # that much is told of it for a while
+                    whose = ("" if erased else entry.name[:-5], *_whose(document, "")[1:])
+                    yield Holding("status", Path(entry.path), since, None, *whose)
+
+
+def is_status_ended(path: Path) -> bool:
+    """Whether a status file is (still) that of a job that has ended."""
+    document = _document(path)
+    return document is not None and document.get("state") in _ENDED
+
+
+def job_of(folder: Path) -> str:
+    """The job whose finished or failed folder, or album, this is; empty where it is none."""
+    for name in ("manifest.json", "error.json", "album.json"):
+        if (document := _document(folder / name)) is not None:
+            return str(document.get("job_uuid") or "")
+    return ""
+
+
+def _files(area: Area, folder: Path) -> Iterator[Holding]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            try:
+                yield Holding(area, path, path.lstat().st_mtime)
+            except FileNotFoundError:
+                continue
+
+
+def _folders(path: Path | str) -> Iterator[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                    yield entry
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return
+
+
+def _document(path: Path) -> dict[str, Any] | None:
+    """A JSON object; ``None`` for what is absent, torn, of another form, or not ours to read."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  a hundred thousand of them: the shortest way
+            value = json.loads(file.read())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _whose(document: Mapping[str, Any], user: str) -> tuple[str, str, str]:
+    return str(document.get("job_uuid") or ""), str(document.get("user_id") or user), str(document.get("inbox") or "")
+
+
+def _seconds(text: Any) -> float | None:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None

@@ -1,0 +1,85 @@
+"""After an erasure: a search of everything that is kept for who was erased. Looks, changes nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stemd.core.config import Config
+from stemd.core.job import printable
+from stemd.spool.books import Books
+
+#: Of a file so much is read from its beginning and from its end: records are smaller, and tags stand there.
+_EDGE = 1 << 20
+#: What may stand beside a user's name without making it another one.
+_WORD = rb"[0-9A-Za-z_.@+-]"
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What must not be found: a user, names and hashes of recordings. ``jobs`` are those that were erased."""
+
+    user: str | None
+    names: frozenset[str]
+    hashes: frozenset[str]
+    jobs: frozenset[str]
+
+
+def search(config: Config, books: Books, secrets: Secrets) -> list[str]:
+    """Where any of it is found. Names of files are sought in the state folders only: others may have the same."""
+    patterns, of_names = list(_patterns(secrets)), list(_of_names(secrets))
+    states = {config.state_of(root) for root in config.spool}
+    tops = set(config.spool) | states
+    own = {f"users.{secrets.user}", f"inbox/{secrets.user}"} if secrets.user in config.users else set()
+    hits: list[str] = []
+    for top in sorted(top for top in tops if not any(other in top.parents for other in tops)):
+        for path in _everything(top):
+            if path == books.orders or books.orders in path.parents:
+                continue
+            shown = str(path.relative_to(top))
+            if shown in own:
+                continue  # the door of a user whom the configuration still names
+            sought = patterns + of_names * any(state in path.parents for state in states)
+            if _holds(path, sought):
+                hits.append(printable(shown))
+    return hits
+
+
+def _patterns(secrets: Secrets) -> Iterator[re.Pattern[bytes]]:
+    for digest in secrets.hashes:
+        yield re.compile(re.escape(digest.encode()))
+    if secrets.user is not None:
+        user = re.escape(secrets.user.encode())
+        yield re.compile(rb"(?<!" + _WORD + rb")" + user + rb"(?!" + _WORD + rb")")
+
+
+def _of_names(secrets: Secrets) -> Iterator[re.Pattern[bytes]]:
+    for name in secrets.names:
+        yield re.compile(rb"[\"'/]" + re.escape(os.fsencode(name)) + rb"[\"'/]")
+
+
+def _everything(top: Path) -> Iterator[Path]:
+    for folder, directories, files in os.walk(top):
+        for name in (*directories, *files):
+            yield Path(folder, name)
+
+
+def _holds(path: Path, patterns: list[re.Pattern[bytes]]) -> bool:
+    """Whether its name or its content says one of them."""
+    if any(pattern.search(os.fsencode(path.name)) for pattern in patterns):
+        return True
+    if path.is_symlink() or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            content = file.read(_EDGE)
+            size = os.fstat(file.fileno()).st_size
+            if size > _EDGE:
+                file.seek(max(_EDGE, size - _EDGE))
+                content += file.read(_EDGE)
+    except OSError:
+        return False
+    return any(pattern.search(content) for pattern in patterns)

@@ -1,0 +1,32 @@
+"""``average``: the mean of the averaged weights of runs that began from one checkpoint, as of one run in parallel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stemd.core.errors import StemdError
+from stemd.training.keeping import provenance, whole, write_json
+
+
+def average(sources: list[Path], target: Path) -> None:
+    """Write a checkpoint that ``train --start`` and ``export`` take.
+
+    Raises:
+        StemdError: STEMD-M004, the networks differ.
+    """
+    states = [torch.load(path, map_location="cpu", weights_only=True) for path in sources]
+    if len({str(state["course"]["network"]) for state in states}) > 1:
+        raise StemdError("STEMD-M004", "the checkpoints are of different networks")
+    mean: dict[str, Any] = {
+        name: torch.stack([state["averaged"][name] for state in states]).mean(0) for name in states[0]["averaged"]
+    }
+    segments, seconds = states[0].get("prior", (0, 0.0))  # what they have in common counts once
+    segments += sum(state["segments"] - state.get("prior", (0, 0.0))[0] for state in states)
+    seconds += sum(state["cpu_seconds"] - state.get("prior", (0, 0.0))[1] for state in states)
+    facts = {"segments": segments, "cpu_seconds": seconds}
+    with whole(target) as file:
+        torch.save({"averaged": mean, "course": states[0]["course"], **facts}, file)
+    write_json(target.with_suffix(".record.json"), {"of": [str(path) for path in sources], **facts, **provenance()})

@@ -1,0 +1,99 @@
+"""``card``: the model card from what export and evaluate recorded, so that nothing in it is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stemd.core.errors import StemdError
+from stemd.training import curve
+from stemd.training.judging import table
+from stemd.training.keeping import read_json, whole
+
+CURVE = "curve.svg"
+_HELD_OUT = "held-out synthetic (another soundfont, voices that training never heard)"
+_SEEN = "not held out (training may have heard them, their soundfont or their voices)"
+
+
+def write(folder: Path, scores: Path, log: Path | None) -> Path:
+    """``MODEL_CARD.md`` in the model's folder, and the curve beside it where there is a log.
+
+    Raises:
+        StemdError: STEMD-M004, the folder was not exported or the scores are of another model.
+    """
+    facts, judged, record = read_json(folder / "training.json"), read_json(scores), read_json(folder / "stemd.json")
+    if not facts or not judged or judged["sha256"] != record["files"][f"{folder.name}.safetensors"]["sha256"]:
+        raise StemdError("STEMD-M004", f"{scores} does not judge the weights in {folder}")
+    if log is not None and log.is_file():
+        points = curve.smoothed(curve.read(log, "loss"))
+        with whole(folder / CURVE) as file:
+            file.write(curve.draw(points, "training loss").encode())
+    target = folder / "MODEL_CARD.md"
+    with whole(target) as file:
+        file.write(text(facts, judged, record).encode())
+    return target
+
+
+def text(facts: Mapping[str, Any], judged: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """The card in Markdown."""
+    name, course, speed = facts["name"], facts["course"], judged["speed"]
+    weights = record["files"][f"{name}.safetensors"]
+    before = judged["scores"].get("previous nano", {}).get("si_sdr", {}).get("mean")
+    now, floor = (judged["scores"][method]["si_sdr"]["mean"] for method in ("this model", "signal processing"))
+    kind = _HELD_OUT if judged["held_out"] else _SEEN
+    compared = f"plain signal processing {floor:.2f} dB" + (
+        "" if before is None else f", the previous one {before:.2f} dB"
+    )
+    return f"""# Model card: {name}
+
+**What it is.** A small music source separator (drums, bass, other, vocals; 44.1 kHz stereo) that makes the real engine
+run on a machine without a network. An instance of `demucs.hdemucs.HDemucs`, spectrogram branch only, with
+{facts["parameters"] / 1e6:.2f} M parameters in half precision, {weights["bytes"] / 1e6:.2f} MB. A fallback, not a
+replacement for htdemucs, whose quality is far above it.
+
+**How good.** Mean SI-SDR on {judged["songs"]} {kind} songs: {now:.2f} dB; {compared}.
+
+**How it was made.** From scratch by `python -m stemd.training` (docs/training.md): {facts["segments"]} segments of
+{course["segment"]:g} s, {facts["cpu_seconds"] / 3600:.2f} CPU hours, seed {course["seed"]}. No weights and no output of
+any other model were used.
+
+**Training material and licences.** {_material(facts["material"])}
+THIRD_PARTY_NOTICES.md beside this card has the notices. This is an engineers' statement, not legal advice.
+
+**Scores** on {judged["songs"]} {kind} songs. SI-SDR is the mean over songs, SDR
+the median over songs of the median over seconds (not museval). *Absent stem* is how loud a stem comes out that is not
+in the mixture, against the mixture (median; lower is better). *Ideal mask* is about the most that a mask can reach.
+
+{table(judged["scores"])}
+
+**Speed** in stemd with default settings, on the machine that judged it and beside whatever else it did:
+{speed["realtime"]} × realtime with {speed.get("threads")} threads ({speed["seconds"]:g} s of noise).
+
+**Limits.**
+
+- Its songs are composed by rules and its singers are formant synthesis: real voices leak into `other`, melodic leads
+  into `vocals`. Scores on real recordings are lower than the table's.
+- It knows four-four time and the genres of its generator; orchestras, field recordings and noise are out of its range.
+- It masks: attacks are smeared over a window of 4096 frames, and the phase is the mixture's.
+- The four outputs need not add up to the mixture exactly.
+- Do not judge stemd by it, and tell whoever gets its stems that it made them.
+
+Versions: {", ".join(f"{key} {value}" for key, value in facts["versions"].items() if value)}.
+SHA-256: {weights["sha256"]}
+"""
+
+
+def _material(material: Mapping[str, Any]) -> str:
+    shelves = material.get("shelves", [])
+    fonts = sorted({shelf["soundfont"] for shelf in shelves})
+    seeds = sorted({shelf["seed"] for shelf in shelves})
+    parts = [f"{material.get('songs', 0)} songs (pieces of real recordings count as one each)."]
+    if fonts:
+        parts.append(
+            f"Composed at random and rendered with the soundfont {', '.join(fonts)}, own synthesisers and drum kits, "
+            f"and voices of espeak-ng (its audio output only) resynthesised with WORLD; seeds of the words {seeds}."
+        )
+    if real := material.get("real"):
+        parts.append(f"Real multitracks: {', '.join(real)}.")
+    return " ".join(parts)

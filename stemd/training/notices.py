@@ -1,0 +1,40 @@
+"""The licence notices that go with the weights: of what the training material was made with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_FLUID = """\
+- The FluidR3 GM soundfont (rendered instruments). Copyright © 2000–2002, 2008 Frank Wen, © 2008 Toby Smithe. MIT:
+
+  > Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
+  > documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
+  > rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to
+  > permit persons to whom the Software is furnished to do so, subject to the following conditions: The above copyright
+  > notice and this permission notice shall be included in all copies or substantial portions of the Software. THE
+  > SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
+  > WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS
+  > OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
+  > OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
+"""
+_VOICES = """\
+- espeak-ng (GPL-3): only its audio output was used, not its code or data.
+- WORLD (modified BSD) resynthesised that output into singing; nothing of it is in the weights.
+"""
+
+
+def notices(material: Mapping[str, Any]) -> str:
+    """The text for ``material``, the record of what a run learnt from."""
+    fonts = {shelf["soundfont"] for shelf in material.get("shelves", [])}
+    lines = ["# Third-party notices\n", "What the songs were made of that these weights were trained on:\n"]
+    if any(font.startswith("FluidR3") for font in fonts):
+        lines.append(_FLUID)
+    lines += [
+        f"- Soundfont `{font}`: see its own licence.\n" for font in sorted(fonts) if not font.startswith("FluidR3")
+    ]
+    if fonts:
+        lines.append(_VOICES)
+    if real := material.get("real"):
+        lines.append(f"- Recordings whose licence is that of their folder: {', '.join(real)}.\n")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""From notes to sound: a soundfont, synthesisers, drum kits, singers, effects, mastering."""

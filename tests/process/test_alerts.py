@@ -1,0 +1,183 @@
+"""stemd's own alerts reach who is to hear of them: a webhook, a command, and a real Alertmanager."""
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+import yaml
+
+from tests.process.test_handoff import Receiver
+from tests.support.audio import write_wav
+from tests.support.daemon import Daemon, eventually
+
+STUB = {"engine": "stub", "model": "stub"}
+SOON = {"failure_ratio": {"over": 0.5, "window": "3s"}}
+needs_alertmanager = pytest.mark.skipif(
+    shutil.which("prometheus-alertmanager") is None, reason="the prometheus-alertmanager program is not installed"
+)
+needs_prometheus = pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="the prometheus program is not installed"
+)
+
+
+@pytest.fixture
+def receiver():
+    server = Receiver()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def fail(daemon, number):
+    for index in range(number):
+        noise = daemon.home / f"noise {index}.wav"
+        noise.write_bytes(b"no recording")
+        daemon.drop(noise)
+
+
+def test_an_alert_is_told_once_and_resolved_once(tmp_path, receiver):
+    receiver.answers = [500]
+    note = tmp_path / "note"
+    program = tmp_path / "tell.py"
+    program.write_text(f"import sys\nopen({str(note)!r}, 'a').write(sys.stdin.read() + chr(10))\n")
+    sinks = ["log", {"webhook": receiver.url}, {"command": [sys.executable, str(program)]}]
+    with Daemon(tmp_path, defaults=STUB, alerts={**SOON, "sinks": sinks}) as daemon:
+        fail(daemon, 3)
+        eventually(lambda: daemon.events("alert_firing"), 60, "it fires")
+        eventually(lambda: daemon.events("alert_resolved"), 60, "it is over")
+        eventually(lambda: len(receiver.got) >= 3 and len(note.read_text().splitlines()) >= 2, 60, "all were told")
+        assert daemon.metric('stemd_alerts_firing{alert="failure_ratio"}') == 0
+    told = [json.loads(body) for _, body in receiver.got]
+    assert [each["status"] for each in told] == ["firing", "firing", "resolved"]  # the first was refused
+    assert {each["alert"] for each in told} == {"failure_ratio"}
+    assert [json.loads(line)["status"] for line in note.read_text().splitlines()] == ["firing", "resolved"]
+    assert len(daemon.events("alert_firing")) == len(daemon.events("alert_resolved")) == 1
+    assert "jobs failed" in daemon.events("alert_firing")[0]["reason"]
+
+
+def test_what_fires_is_in_health_and_metrics(tmp_path):
+    with Daemon(tmp_path, defaults=STUB, alerts={"disk": {"below": 1.0}}) as daemon:
+        eventually(lambda: daemon.metric('stemd_alerts_firing{alert="disk"}') == 1, 60, "the disk is not empty")
+        (alert,) = json.loads(daemon.http("/health")[1])["alerts"]
+        assert (alert["alert"], alert["severity"]) == ("disk", "warning")
+
+
+def alertmanager(tmp_path, receiver):
+    """A real Alertmanager that tells ``receiver``; returns its process and its address."""
+    config = {
+        "route": {"receiver": "hook", "group_wait": "0s", "group_interval": "1s", "group_by": ["alertname"]},
+        "receivers": [{"name": "hook", "webhook_configs": [{"url": receiver.url, "send_resolved": True}]}],
+    }
+    (tmp_path / "alertmanager.yml").write_text(yaml.safe_dump(config))
+    address = f"127.0.0.1:{free_port()}"
+    process = subprocess.Popen(
+        ["prometheus-alertmanager", f"--config.file={tmp_path}/alertmanager.yml", f"--storage.path={tmp_path}/am",
+         f"--web.listen-address={address}", "--cluster.listen-address="],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    eventually(lambda: answers(f"http://{address}/-/ready"), 60, "Alertmanager is ready")
+    return process, address
+
+
+def answers(url):
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def statuses(receiver, name):
+    alerts = [alert for _, body in receiver.got for alert in json.loads(body)["alerts"]]
+    return [alert["status"] for alert in alerts if alert["labels"]["alertname"] == name]
+
+
+@needs_alertmanager
+def test_a_real_alertmanager_hears_of_it_and_of_its_end(tmp_path, receiver):
+    process, address = alertmanager(tmp_path, receiver)
+    try:
+        sinks = [{"alertmanager": f"http://{address}"}]
+        with Daemon(tmp_path, defaults=STUB, alerts={**SOON, "sinks": sinks}) as daemon:
+            fail(daemon, 3)
+            eventually(lambda: "resolved" in statuses(receiver, "StemdSelfFailureRatio"), 90, "it fired and ended")
+        assert statuses(receiver, "StemdSelfFailureRatio")[0] == "firing"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@needs_alertmanager
+@needs_prometheus
+def test_prometheus_scrapes_and_a_shipped_rule_fires_and_resolves(tmp_path, receiver):
+    rules = yaml.safe_load((Daemon.RULES / "stemd.rules.yml").read_text())
+    for rule in rules["groups"][0]["rules"]:
+        rule.pop("for", None)  # what is waited for is tried by promtool
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules))
+    process, address = alertmanager(tmp_path, receiver)
+    servers = [process]
+    try:
+        with Daemon(tmp_path, defaults=STUB) as daemon:
+            scrape = {
+                "job_name": "stemd",
+                "static_configs": [{"targets": [daemon.events("http_listening")[-1]["address"]]}],
+            }
+            config = {
+                "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+                "rule_files": [str(tmp_path / "rules.yml")],
+                "alerting": {"alertmanagers": [{"static_configs": [{"targets": [address]}]}]},
+                "scrape_configs": [scrape],
+            }  # fmt: skip
+            (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+            servers.append(subprocess.Popen(
+                ["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/tsdb",
+                 f"--web.listen-address=127.0.0.1:{free_port()}", "--log.level=warn"],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            ))  # fmt: skip
+            daemon.config.write_text("nonsense: true")
+            assert daemon.stemd("config", "check").returncode == 78
+            daemon.process.send_signal(signal.SIGHUP)
+            name = "StemdConfigReloadFailed"
+            eventually(lambda: "firing" in statuses(receiver, name), 90, "the rule has fired")
+            daemon.configure(defaults=STUB)
+            daemon.process.send_signal(signal.SIGHUP)
+            eventually(lambda: "resolved" in statuses(receiver, name), 120, "it has been resolved")
+    finally:
+        for server in servers:
+            server.terminate()
+            server.wait()
+
+
+def test_the_canary_goes_the_whole_way_and_leaves_nothing(tmp_path):
+    handoff = {"directory": str(tmp_path / "tickets")}
+    (tmp_path / "tickets").mkdir()
+    alerts = {"canary": {"every": "1s"}}
+    with Daemon(tmp_path, defaults=STUB, alerts=alerts, handoff=handoff) as daemon:
+        eventually(lambda: len(daemon.events("canary_came_through")) >= 2, 60, "two of them")
+        mine = daemon.spool.inbox / ".stemd-canary" / "mine.wav"
+        write_wav(mine, seconds=0.5)
+        eventually(lambda: "mine" in daemon.results(), 60, "somebody's song in its inbox is a job like any other")
+        last = daemon.metric("stemd_canary_last_success_timestamp_seconds")
+        assert last > daemon.metric("stemd_start_timestamp_seconds")
+        counted = 'stemd_jobs_completed_total{engine="stub",outcome="done"}'
+        eventually(lambda: daemon.metric(counted) == 1, 60, "it is counted, and it alone")
+        assert daemon.metric("stemd_job_end_to_end_seconds_count") == 1
+        daemon.configure(defaults=STUB, alerts={"canary": None})
+        daemon.stemd("reload", check=True)
+        eventually(lambda: [each.name for each in daemon.spool.outbox.glob("*/*")] == ["mine"], 30)
+        eventually(lambda: len(daemon.states()) == 1 and not list(daemon.spool.work.iterdir()), 30)
+        tickets = tmp_path / "tickets"
+        eventually(lambda: any(tickets.glob("[!.]*")), 60, "it is handed over")
+        assert [json.loads(each.read_text())["user_id"] for each in tickets.glob("[!.]*")] == ["canary"]
+        assert daemon.events("canary_failed") == []
+        eventually(lambda: daemon.metric("stemd_canary_last_success_timestamp_seconds") == 0, 30, "it is off")

@@ -1,0 +1,72 @@
+"""What is thrown away is what was meant, or it is put back."""
+
+from __future__ import annotations
+
+from stemd.spool import durable
+from stemd.spool.trash import Trash, remove_empty
+
+
+def test_what_is_not_there_any_more_is_no_error(way):
+    assert Trash(way.spool).take(way.spool.outbox / "gone") is False
+
+
+def test_what_turns_out_to_be_another_thing_is_put_back(way):
+    folder, _ = way.published()
+    asked: list[str] = []
+
+    def still(path) -> bool:
+        asked.append(path.parent.name)
+        return path.parent.name != ".trash"  # as if it had been replaced between look and rename
+
+    trash = Trash(way.spool)
+    assert trash.take(folder, still) is False
+    trash.empty()
+    assert folder.is_dir()
+    assert asked == ["everyone", ".trash"]
+
+
+def test_even_if_its_name_is_taken_meanwhile_or_its_home_gone(way):
+    folder, _ = way.published()
+    home = folder.parent
+
+    def replaced(path) -> bool:
+        if path.parent.name == ".trash":
+            folder.mkdir()
+        return path.parent.name != ".trash"
+
+    Trash(way.spool).take(folder, replaced)
+    assert (home / f"{folder.name} (2)" / "manifest.json").exists()
+
+    def homeless(path) -> bool:
+        if path.parent.name == ".trash":
+            durable.remove_tree(home)
+        return path.parent.name != ".trash"
+
+    Trash(way.spool).take(home / f"{folder.name} (2)", homeless)
+    Trash(way.spool).empty()
+    assert next((way.spool.orphan / "_unknown").glob("*/manifest.json"))
+
+
+def test_closed_folders_go_too_and_links_are_not_followed(way):
+    elsewhere = way.spool.root / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").touch()
+    folder = way.spool.outbox / "everyone"
+    (folder / "closed").mkdir(parents=True)
+    (folder / "closed" / "file").touch()
+    (folder / "link").symlink_to(elsewhere)
+    (folder / "closed").chmod(0o500)
+    trash = Trash(way.spool)
+    assert trash.take(folder)
+    trash.empty()
+    assert list(way.spool.trash.iterdir()) == []
+    assert (elsewhere / "precious").exists()
+
+
+def test_only_empty_folders_go(way):
+    inner = way.spool.outbox / "everyone" / "Album" / "CD1"
+    inner.mkdir(parents=True)
+    (inner.parent / "cover.jpg").touch()
+    remove_empty(inner, way.spool.outbox / "everyone")
+    assert inner.parent.is_dir()
+    assert not inner.exists()

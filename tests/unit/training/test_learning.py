@@ -1,0 +1,178 @@
+"""What is drawn, what is learnt, and that a run which was killed ends as one that was not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stemd.core.errors import StemdError
+from stemd.training import network, shelf
+from stemd.training.augmenting import Batches
+from stemd.training.averaging import average
+from stemd.training.drawing import Corpus, generator, mixture
+from stemd.training.learning import CHECKPOINT, Course, Place, Run, learning_rate, train
+from stemd.training.losses import loss
+from stemd.training.progress import Progress
+from stemd.training.terms import RATE
+from tests.unit.training.conftest import tones
+
+FRAMES = RATE // 2
+COURSE = Course(steps=5, seed=3, batch=1, segment=0.5, network={"depth": 3}, warmup=2)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def corpus(small_shelf: Path) -> Corpus:
+    return Corpus.of(shelf.take([small_shelf]))
+
+
+def _batches(corpus: Corpus, seed: int = 3, count: int = 1, frames: int = FRAMES) -> Batches:
+    return Batches(corpus, seed, count, frames)
+
+
+def test_a_fresh_network_masks_a_quarter_of_the_mixture_for_each_stem():
+    model = network.build().eval()
+    mix = torch.randn(1, 2, RATE, generator=torch.Generator().manual_seed(1)) * 0.1
+    with torch.inference_mode():
+        answer = model(mix)
+    assert answer.shape == (1, 4, 2, RATE)
+
+    def spectrum(sound: torch.Tensor) -> torch.Tensor:
+        return torch.stft(sound, 4096, 1024, window=torch.hann_window(4096), return_complex=True)[:, 100:-100, 5:-5]
+
+    for stem in range(4):
+        mask = spectrum(answer[0, stem]) / spectrum(mix[0])
+        assert abs(float(mask.real.median()) - 0.25) < 0.02
+        assert float(mask.imag.abs().median()) < 0.05, "real masks: the phase is the mixture's"
+    assert network.size(model) * 2 < 7_500_000, "in half precision it has to stay below 8 MB"
+
+
+def test_too_few_channels_for_masks_are_refused():
+    with pytest.raises(ValueError, match="64 are needed"):
+        network.build(channels=32)
+
+
+def test_a_batch_depends_on_its_seed_and_number_alone(corpus: Corpus):
+    first, second = _batches(corpus, count=2), _batches(corpus, count=2)
+    later = [first.get(number) for number in (0, 1, 2)]
+    assert torch.equal(second.get(2), later[2]), "nothing that was drawn before matters"
+    assert not torch.equal(later[1], later[2])
+    assert not torch.equal(_batches(corpus, seed=4, count=2).get(2), later[2])
+    assert later[0].shape == (2, 4, 2, FRAMES) and all(torch.isfinite(batch).all() for batch in later)
+
+
+def test_mixtures_have_absent_stems_and_sounding_ones(corpus: Corpus):
+    drawn = [mixture(generator(1, number), corpus, FRAMES) for number in range(60)]
+    silent = np.array([[not stem.any() for stem in stems] for stems in drawn])
+    assert 0 < silent[:, 0].sum() < 20 and silent[:, 3].sum() > silent[:, 0].sum() - 3
+    assert (~silent).any(1).all()
+
+
+def test_a_song_shorter_than_a_segment_is_followed_by_silence(corpus: Corpus):
+    stems = mixture(generator(1, 5), corpus, 10 * RATE)
+    assert stems.shape[-1] == 10 * RATE and not stems[..., -RATE:].any()
+
+
+def test_real_pieces_are_drawn_as_often_as_asked(tmp_path: Path):
+    for number in range(3):
+        shelf.put(tmp_path, f"a{number}", tones(number, 1.0), {})
+    shelf.put(tmp_path, "real", tones(9, 1.0), {"real": "nine"})
+    often = Corpus.of(shelf.take([tmp_path]), real=9.0)
+    random = np.random.default_rng(1)
+    assert 60 < sum("real" in often.draw(random).facts for _ in range(100)) < 90
+
+
+def test_the_loss_is_least_at_the_truth_and_counts_what_should_be_silent(corpus: Corpus):
+    truth = torch.from_numpy(np.stack([tones(2, 0.5, absent=(3,))]))
+    quarter = truth.sum(1, keepdim=True).expand(-1, 4, -1, -1) / 4
+    wrong = quarter.clone()
+    wrong[:, 3] = 0
+    (right, near, far), names = zip(*(loss(guess, truth) for guess in (truth, wrong, quarter)), strict=True)
+    assert right < near < far
+    assert names[0]["absent"] < 0.1 and names[1]["absent"] < 0.1 < names[2]["absent"]
+    assert names[2]["wave"] > 0.1 and abs(names[0]["wave"]) < 1e-6
+    silence = torch.zeros_like(truth)
+    assert torch.isfinite(loss(silence, silence)[0])
+    estimate = quarter.clone().requires_grad_()
+    loss(estimate, truth)[0].backward()
+    assert torch.isfinite(estimate.grad).all() and estimate.grad[:, 3].abs().max() > 0
+
+
+def test_the_learning_rate_rises_and_falls():
+    course = Course(steps=100, warmup=10, rate=1.0)
+    rates = [learning_rate(course, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1) and np.argmax(rates) in (9, 10)
+    assert rates[10:] == sorted(rates[10:], reverse=True) and rates[-1] < 0.02
+
+
+class _Killed(Batches):
+    def get(self, number: int) -> torch.Tensor:
+        if number >= 3:
+            raise ZeroDivisionError("killed")
+        return super().get(number)
+
+
+def test_a_killed_run_ends_as_one_that_was_not(tmp_path: Path, corpus: Corpus):
+    """The third step is done and saved, then the process is gone; the rest gives the same bits."""
+    for name in ("smooth", "broken"):
+        (tmp_path / name).mkdir()
+    smooth = Run.open(tmp_path / "smooth", COURSE)
+    smooth.train(_batches(corpus), Progress("train", 0, "steps"), 10.0)
+    broken = Run.open(tmp_path / "broken", COURSE)
+    with pytest.raises(ZeroDivisionError):
+        broken.train(_Killed(corpus, 3, 1, FRAMES), Progress("train", 0, "steps"), 10.0, save_every=0.0)
+    again = Run.open(tmp_path / "broken", COURSE)
+    assert again.step == 3
+    again.train(_batches(corpus), Progress("train", 0, "steps"), 10.0)
+    assert again.step == smooth.step == 5
+    for kind in ("model", "averaged"):
+        one, other = getattr(smooth, kind).state_dict(), getattr(again, kind).state_dict()
+        assert all(torch.equal(one[name], other[name]) for name in one), kind
+    fresh = network.build(depth=3).state_dict()
+    assert any(not torch.equal(fresh[name], value) for name, value in smooth.model.state_dict().items())
+
+
+def test_another_course_does_not_go_on_in_the_same_folder(tmp_path: Path, small_shelf: Path):
+    place = Place(tmp_path / "run", (small_shelf,), minutes=0.0)
+    run = train(place, COURSE, Progress("train", 0, "steps"))
+    assert run.step == 0 and (place.folder / CHECKPOINT).is_file(), "stopped at once, and ready to go on"
+    assert json.loads((place.folder / "run.json").read_text())["material"]["songs"] == 6
+    with pytest.raises(StemdError, match="another seed"):
+        train(place, replace(COURSE, seed=4), Progress("train", 0, "steps"))
+
+
+def test_the_average_lies_between_and_counts_what_is_shared_once(tmp_path: Path, corpus: Corpus):
+    start = tmp_path / "start"
+    start.mkdir()
+    Run.open(start, COURSE).train(_batches(corpus), Progress("train", 0, "steps"), 10.0)
+    runs = []
+    for seed in (7, 8):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        run = Run.open(folder, replace(COURSE, seed=seed, steps=2), start=start / CHECKPOINT)
+        run.train(_batches(corpus, seed), Progress("train", 0, "steps"), 10.0)
+        runs.append(run)
+    target = tmp_path / "mean.pt"
+    average([run.folder / CHECKPOINT for run in runs], target)
+    mean = torch.load(target, weights_only=True)
+    assert mean["segments"] == 5 + 2 + 2
+    for name, value in mean["averaged"].items():
+        pair = [run.averaged.state_dict()[name] for run in runs]
+        assert torch.allclose(value, (pair[0] + pair[1]) / 2)
+    other = tmp_path / "other"
+    other.mkdir()
+    Run.open(other, replace(COURSE, network={"depth": 4})).save()
+    with pytest.raises(StemdError, match="different networks"):
+        average([target, other / CHECKPOINT], tmp_path / "none.pt")
