@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -16,8 +15,8 @@ from stemd import __version__
 from stemd.core.access import by_uid
 from stemd.core.config import Config, Loaded
 from stemd.core.errors import DISK_TROUBLE, Exit, StemdError
-from stemd.core.job import JobState, Outcome
-from stemd.daemon import placement
+from stemd.core.job import JobState
+from stemd.daemon import errand, placement
 from stemd.daemon.aftermath import settle_statuses
 from stemd.daemon.alerts import Alarm
 from stemd.daemon.board import Board
@@ -31,6 +30,7 @@ from stemd.daemon.governor import Governor
 from stemd.daemon.handoff import Handing
 from stemd.daemon.lookout import Lookout
 from stemd.daemon.notify import ServiceManager, handed_over
+from stemd.daemon.picture import picture
 from stemd.daemon.pool import Pool, WorkerState
 from stemd.daemon.runs import Runs
 from stemd.daemon.scanner import Scanner, door_names
@@ -45,13 +45,8 @@ from stemd.ops.view import DaemonView
 from stemd.spool import erase, flushes, lease, probes, recover
 from stemd.spool.books import Books
 from stemd.spool.layout import Spool
-from stemd.spool.sidecar import iso
 from stemd.spool.trail import Trail
 
-#: Settings that are checked but that this version does not act on.
-_NOT_IN_FORCE: tuple[str, ...] = ()
-#: With ``--once``, a retry that is due within so many seconds is waited for.
-_SHORT_RETRY = 60.0
 _STATUS_INTERVAL = 5.0
 #: Recovering one job may take so long: a whole result is hashed, on a slow disk (seconds).
 _RECOVERY_STEP = 600.0
@@ -107,7 +102,7 @@ class Service:
             self._audit_itself(stack)
             self._take_stock(stack)
             self._loop()
-        return self._status()
+        return errand.status(self._dispatcher, self._handing) if self._once else Exit.OK
 
     def _flushed(self, seconds: float, failed: bool) -> None:
         self._metrics.fsync_seconds.observe(seconds)
@@ -166,7 +161,7 @@ class Service:
         logs.get().info("http_listening", address=port.address)
 
     def _open_control(self, stack: ExitStack) -> None:
-        steering = Steering(self._dispatcher, self._reload, lambda: self._look().to_dict())
+        steering = Steering(self._dispatcher, self._reload, lambda: picture(self._dispatcher, self._alarm).to_dict())
         deleting = Deleting(self._dispatcher, self._chronicle, self._books, steering.stop, self.wake)
         stack.callback(deleting.close)
         self._dispatcher.upkeep = deleting.tick
@@ -236,7 +231,7 @@ class Service:
             if not self._once and not self._dispatcher.draining:
                 self._canary.fly(time.monotonic())
             self._alarm.look(time.monotonic())
-            self._view = self._look()
+            self._view = picture(self._dispatcher, self._alarm)
             self._tell_manager()
             self._surviving(partial(self._hear, pause))
         self._end()
@@ -259,20 +254,7 @@ class Service:
                 for live in dispatcher.board.in_state(JobState.RUNNING):
                     dispatcher.runs.interrupt(live)
             return not dispatcher.board.in_state(JobState.RUNNING)
-        return self._once and self._empty()
-
-    def _empty(self) -> bool:
-        """Whether ``--once`` has nothing left to wait for."""
-        board = self._dispatcher.board
-        if not all(scanner.idle for scanner in self._dispatcher.scanners):
-            return False
-        busy = (JobState.WAITING, JobState.RUNNING, JobState.PUBLISHING)
-        if any(board.in_state(state) for state in busy):
-            return False
-        soon = time.time() + _SHORT_RETRY
-        if not self._handing.settled(_SHORT_RETRY):
-            return False
-        return not any((live.not_before or 0.0) <= soon for live in board.in_state(JobState.RETRY_WAIT))
+        return self._once and errand.nothing_left(dispatcher, self._handing)
 
     def _hear(self, pause: float) -> None:
         """Wait for pipes, sockets and wake-ups, and serve them; one served may close another of the same batch."""
@@ -313,16 +295,6 @@ class Service:
         logs.get().info(
             "stopped", **{outcome.value: number for outcome, number in self._dispatcher.board.ended.items()}
         )
-
-    def _status(self) -> int:
-        board = self._dispatcher.board
-        if not self._once:
-            return Exit.OK
-        if board.ended[Outcome.FAILED]:
-            return Exit.GENERAL
-        blocked = any(scanner.blocked for scanner in self._dispatcher.scanners)
-        left = board.jobs or board.albums or blocked or self._handing.pending
-        return Exit.TRY_LATER if left else Exit.OK
 
     # ---- signals and reload
 
@@ -370,47 +342,6 @@ class Service:
 
     # ---- what is shown
 
-    def _look(self) -> DaemonView:
-        dispatcher = self._dispatcher
-        states = [state for state in JobState if not state.ended]
-        return DaemonView(
-            ready=True,
-            reason="draining" if dispatcher.draining else "serving",
-            draining=dispatcher.draining,
-            loop_at=time.monotonic(),
-            jobs={state.value: len(dispatcher.board.in_state(state)) for state in states},
-            limits=dispatcher.runs.governor.in_force(),
-            workers=tuple(
-                {
-                    **worker.facts,
-                    "pid": worker.pid,
-                    "engine": worker.setup.engine,
-                    "model": worker.setup.model,
-                    "state": worker.state.value,
-                    "job_uuid": worker.job_id,
-                    "threads": worker.threads,
-                    "memory_predicted": dispatcher.scaling.predicted(worker),
-                    "limits": asdict(worker.limits),
-                    "usage": asdict(worker.usage),
-                }
-                for worker in dispatcher.pool.workers
-            ),
-            scaling=dispatcher.scaling.view(),
-            alerts=tuple(
-                {"alert": each.name, "severity": each.severity, "reason": each.reason, "since": iso(each.since)}
-                for each in self._alarm.alerts
-            ),
-            inboxes=tuple(
-                {
-                    "inbox": str(scanner.spool.inbox),
-                    "watch": {inbox: mode.name for inbox, mode in scanner.watcher.modes.items()},
-                    **scanner.counts,
-                }
-                for scanner in dispatcher.scanners
-            ),
-            engines=dict(dispatcher.runs.loads),
-        )
-
     def _tell_manager(self) -> None:
         """After scanning and dispatching, once per turn: the last turn's end was the reaping of workers' words."""
         self._manager.alive()
@@ -433,9 +364,4 @@ def run(loaded: Loaded, reload: Callable[[], Loaded], *, once: bool = False) -> 
     """
     log = loaded.config.log
     logs.configure(log.format, log.level, names=log.names, people=loaded.config.users)
-    idle = sorted(
-        key for key, origin in loaded.origins.items() if origin != "default" and key.startswith(_NOT_IN_FORCE)
-    )
-    if idle:
-        logs.get().warning("settings_not_in_force", keys=idle)
     return Service(loaded, reload, once=once).run()
