@@ -162,7 +162,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def append(path: Path, line: bytes) -> None:
     """Append one line; it and the file's name are on the disk on return.
 
-    A torn last line, which a power cut may leave, is ended first, so that it costs itself and not this one too.
+    A torn last line, which a power cut may leave, is ended first, so that it costs itself and not this one too. A line
+    that failed is cut off again: it does not count, and whoever tries again makes it anew.
     """
     fresh = not path.exists()
     with io_errors(f"append to {path.name!r}"):
@@ -170,13 +171,25 @@ def append(path: Path, line: bytes) -> None:
         try:
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            os.write(descriptor, b"\n" * torn + line + b"\n")
-            with flushes.told():
-                os.fsync(descriptor)
+            try:
+                _write_all(descriptor, b"\n" * torn + line + b"\n")
+                with flushes.told():
+                    os.fsync(descriptor)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(descriptor, size)
+                raise
         finally:
             os.close(descriptor)
     if fresh:
         fsync(path.parent)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """A disk that is nearly full takes a part and says so only when asked for the rest."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
 
 
 def set_mode(path: Path, mode: int) -> None:

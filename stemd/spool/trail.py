@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from stemd.core.access import Person
+from stemd.core.errors import StemdError
 from stemd.spool import durable
 from stemd.spool.books import Books
 from stemd.spool.keyring import Keyring
@@ -48,6 +49,7 @@ class Trail:
         self.books = books.open()
         self.keys = Keyring(books.keys)
         self._lock = threading.Lock()
+        self._behind = False
         self.end = _repair(books)
         head = read_head(books)
         if head is None or head.seq > self.end.seq or _differs(books, head):
@@ -107,10 +109,12 @@ class Trail:
         return {**entry, **facts}
 
     def record_all(self, entries: list[dict[str, Any]]) -> Point:
-        """Add several records with one flush."""
+        """Add several records with one flush. What is in the trail counts, though the head may be one call behind."""
         with self._lock:
             if not entries:
                 return self.end
+            if self._behind:
+                _write_head(self.books, self.end)
             point, lines = self.end, []
             for entry in entries:
                 body = {"seq": point.seq + 1, **entry, "prev": point.hash}
@@ -119,7 +123,10 @@ class Trail:
             durable.append(_current(self.books, self.end), b"\n".join(lines))
             self.end = point
             step("T1")
-            _write_head(self.books, point)
+            self._behind = True
+            with suppress(StemdError):
+                _write_head(self.books, point)
+                self._behind = False
             step("T2")
             return point
 

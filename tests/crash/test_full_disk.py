@@ -39,7 +39,7 @@ def use_up_inodes(folder: Path) -> list[Path]:
 #: Kinds of scarcity: options of the tmpfs, and what uses up the rest of it (returns what was made).
 SCARCE: dict[str, tuple[str, Callable[[Path], list[Path]]]] = {
     "bytes": ("size=64m", lambda folder: [fill(folder)]),
-    "inodes": ("size=64m,nr_inodes=150", use_up_inodes),
+    "inodes": ("size=64m,nr_inodes=400", use_up_inodes),
 }
 
 

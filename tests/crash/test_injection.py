@@ -32,6 +32,7 @@ EVERYTHING = bool(os.environ.get("STEMD_TEST_EVERYTHING"))
 _CALLS = "openat,write,pwrite64,fsync,rename,renameat2,mkdir,unlink,unlinkat,rmdir,ftruncate"
 _CALL = re.compile(r"^(?P<time>\d+\.\d+) (?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+|\?)(?P<rest>.*)$")
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}")
+_KEY = re.compile(r"/keys/[0-9a-f]{2}|[0-9a-f]{40}")
 
 
 def _strace_works() -> bool:
@@ -63,8 +64,9 @@ class Call:
 
     @property
     def site(self) -> str:
-        """The kind of call and of place, whatever the job and the recording are called."""
-        return f"{self.name} {_ID.sub('J', re.sub(r'song-[0-9]+', 'song', ' '.join(self.paths)))}"
+        """The kind of call and of place, whatever the job, its keys and the recording are called."""
+        paths = _KEY.sub("K", " ".join(self.paths))
+        return f"{self.name} {_ID.sub('J', re.sub(r'song-[0-9]+', 'song', paths))}"
 
 
 def parse(log: Path, root: Path) -> list[Call]:
@@ -82,7 +84,8 @@ def parse(log: Path, root: Path) -> list[Call]:
 def unsound(calls: Iterable[Call]) -> list[str]:
     """Invariant I10: what was flushed in vain and then flushed again or published, without being made anew.
 
-    The recording in the inbox is its dropper's, and ``attempts`` grows only: these two cannot be made anew.
+    The recording in the inbox is its dropper's and cannot be made anew. A file that grows is cut back to what it was;
+    the head of the audit trail, smaller than a page, is written anew with each record.
     """
     found, bad = [], dict[str, Call]()
     ordered = sorted((call for call in calls if call.paths), key=lambda call: call.time)
@@ -90,11 +93,11 @@ def unsound(calls: Iterable[Call]) -> list[str]:
     for call in ordered:
         path, target = call.paths[0], call.paths[-1]
         if call.name == "fsync" and call.failed:
-            if path not in folders and not path.startswith("inbox/") and not path.endswith("/attempts"):
+            if path not in folders and not path.startswith("inbox/") and not path.endswith(".head"):
                 bad[path] = call
         elif call.failed:
             continue
-        elif call.name == "mkdir" or "O_TRUNC" in call.text or "O_EXCL" in call.text:
+        elif call.name in {"mkdir", "ftruncate"} or "O_TRUNC" in call.text or "O_EXCL" in call.text:
             bad = {other: why for other, why in bad.items() if other != path and not other.startswith(f"{path}/")}
         elif call.name in {"rename", "renameat2"}:
             published = {other for other in bad if other.startswith(f"{path}/") and target.startswith("outbox/")}

@@ -131,3 +131,38 @@ def test_every_flush_is_told_of(tmp_path, monkeypatch):
         assert told[4:] == [True]
     finally:
         flushes.listen(None)
+
+
+def test_a_line_that_could_not_be_flushed_is_cut_off_again(tmp_path, monkeypatch):
+    lines = tmp_path / "lines"
+    durable.append(lines, b"one")
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", failing(errno.EIO))
+        with pytest.raises(StemdError, match="append"):
+            durable.append(lines, b"two")
+    assert lines.read_bytes() == b"one\n"
+    durable.append(lines, b"two")
+    assert lines.read_bytes() == b"one\ntwo\n"
+
+
+def test_a_line_of_which_only_a_part_finds_room_is_an_error(tmp_path, monkeypatch):
+    lines, write, room = tmp_path / "lines", os.write, [3, 0]
+
+    def nearly_full(descriptor, data):
+        if not (size := room.pop(0)):
+            raise OSError(errno.ENOSPC, "full")
+        return write(descriptor, bytes(data)[:size])
+
+    durable.append(lines, b"one")
+    monkeypatch.setattr(os, "write", nearly_full)
+    with pytest.raises(StemdError) as caught:
+        durable.append(lines, b"second")
+    assert caught.value.code == "STEMD-R003"
+    assert lines.read_bytes() == b"one\n"
+
+
+def failing(number):
+    def fail(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    return fail

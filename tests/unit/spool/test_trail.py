@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from stemd.core.access import Person
+from stemd.core.errors import StemdError
 from stemd.spool import trail as trails
 from stemd.spool.books import Books
 from stemd.spool.trail import Trail, verify
@@ -151,3 +155,35 @@ def test_a_crash_after_any_step_leaves_a_trail_that_verifies(tmp_path):
             assert number > 6
             return
     raise AssertionError("it does not end")
+
+
+def test_a_record_that_the_disk_refused_can_be_told_again(books, trail, monkeypatch):
+    refuse_flushes(monkeypatch, lambda path: path.suffix == ".jsonl")
+    with pytest.raises(StemdError):
+        trail.record("claimed", user="ben")
+    monkeypatch.undo()
+    trail.record("claimed", user="ben")
+    assert list(verify(books)) == []
+    assert [record["seq"] for record in trails.records(books)] == list(range(1, 8))
+
+
+def test_a_head_that_the_disk_refused_is_written_before_the_next_record(books, trail, monkeypatch):
+    refuse_flushes(monkeypatch, lambda path: path.suffix == ".head")
+    assert trail.record("claimed", user="ben").seq == 7, "it is in the trail"
+    with pytest.raises(StemdError):
+        trail.record("claimed", user="ben")  # otherwise a missing end could be longer than one record
+    monkeypatch.undo()
+    trail.record("claimed", user="ben")
+    assert list(verify(books)) == []
+    assert [record["seq"] for record in trails.records(books)] == list(range(1, 9))
+
+
+def refuse_flushes(monkeypatch: pytest.MonkeyPatch, of: Callable[[Path], bool]) -> None:
+    fsync = os.fsync
+
+    def refuse(descriptor: int) -> None:
+        if of(Path(f"/proc/self/fd/{descriptor}").readlink()):
+            raise OSError(errno.EIO, "no")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
