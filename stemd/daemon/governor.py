@@ -121,6 +121,7 @@ class Governor:
         watched = self._watched.get(worker)
         if watched is None:
             return
+        self._look_at(worker, watched, None)  # what it took is counted for its user
         if watched.leaf is not None:
             watched.leaf.kill()
             return
@@ -134,7 +135,9 @@ class Governor:
         if watched is None:
             return
         if watched.leaf is not None:
-            raw = replace(watched.last, group=watched.leaf.read())
+            group = watched.leaf.read()
+            cpu = watched.last.cpu_seconds if group.cpu_seconds is None else group.cpu_seconds
+            raw = replace(watched.last, cpu_seconds=cpu, group=group)
             worker.usage = self._usage(watched, raw, worker.usage)
             watched.leaf.kill()
             if not watched.leaf.remove():
@@ -183,7 +186,7 @@ class Governor:
         return Usage(
             memory=raw.memory,
             peak=peak,
-            cpu_seconds=max(0.0, raw.cpu_seconds - base.cpu_seconds),
+            cpu_seconds=max(before.cpu_seconds, raw.cpu_seconds - base.cpu_seconds),  # of what has just ended: 0
             cores=max(0.0, raw.cpu_seconds - last.cpu_seconds) / wall if wall > 0 else before.cores,
             tasks=raw.tasks,
             read_bytes=max(0, raw.read_bytes - base.read_bytes),

@@ -76,18 +76,6 @@ class Machine:
         memory = max((_waited(place / name) for place in places for name in ("memory", "memory.pressure")), default=0.0)
         return Pressure(cpu, memory)
 
-    def used_by(self, pid: int) -> int:
-        """Resident bytes of a process and everything it started; 0 once it is gone."""
-        total, todo = 0, [pid]
-        page = os.sysconf("SC_PAGESIZE")
-        while todo:
-            folder = self.proc / str(todo.pop())
-            with suppress(OSError, ValueError, IndexError):
-                total += int((folder / "statm").read_text().split()[1]) * page
-                for task in (folder / "task").iterdir():
-                    todo += map(int, (task / "children").read_text().split())
-        return total
-
     def _folders(self, controller: str) -> Iterator[Path]:
         """This process's group and those above it; ``controller`` names the tree of version 1."""
         try:

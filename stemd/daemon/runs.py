@@ -87,7 +87,7 @@ class Runs:
                 continue
             begun = worker.state is WorkerState.BUSY
             seconds = now - live.started if begun else None
-            for breach in breaches(worker.limits, worker.usage, seconds, self.governor.enforced(worker)):
+            for breach in breaches(_told(worker, live), worker.usage, seconds, self.governor.enforced(worker)):
                 self._met(worker, live, breach)
 
     def _met(self, worker: Worker, live: Live, breach: Breach) -> None:
@@ -137,9 +137,10 @@ class Runs:
                 self.pool.done(worker)
                 self._failed(live, message, worker)
             case "cancelled":
+                self.governor.measure(worker)
                 self.pool.done(worker)
                 if live is not None:
-                    self._stopped(live)
+                    self._stopped(live, worker.usage.cpu_seconds)
 
     def worker_died(self, worker: Worker, how: str) -> None:
         reason = "killed" if worker.killed_for else "stopped" if worker.state is WorkerState.STOPPING else "died"
@@ -149,7 +150,8 @@ class Runs:
         if live is None or live.job is None or live.state is not JobState.RUNNING:
             return
         if worker.killed_for == "stop":
-            self._stopped(live)
+            began = worker.state is WorkerState.BUSY  # what it takes to load a model is not the job's
+            self._stopped(live, worker.usage.cpu_seconds if began else 0.0)
             return
         self._count(live, worker.usage)
         self._board.ran(live, 0.0, worker.usage.cpu_seconds)
@@ -209,7 +211,7 @@ class Runs:
 
     def _staged(self, live: Live, message: Mapping[str, Any]) -> None:
         if live.cancelling:
-            self._stopped(live)
+            self._stopped(live, message["resources"]["cpu_seconds"])
             return
         attempts.record_end(live.work.attempts, "done")
         live.attempts += 1
@@ -280,11 +282,20 @@ class Runs:
             case retry.Again(delay=delay):
                 self._board.wait(live, error, delay)
 
-    def _stopped(self, live: Live) -> None:
-        """A run was stopped on purpose: for good, or because the daemon goes and the next one resumes it."""
+    def _stopped(self, live: Live, cpu: float) -> None:
+        """A run was stopped on purpose: for good, or because the daemon goes and the next one resumes it.
+
+        ``cpu``: seconds that it took, which are its user's however it ended.
+        """
+        self._board.ran(live, 0.0, cpu)
         attempts.record_end(live.work.attempts, "stop")
         if live.cancelling:
             self._board.give_up(live, StemdError("STEMD-P002"))
         else:
             live.enter(JobState.WAITING, "stopped; goes on when stemd does")
             live.log("requeued")
+
+
+def _told(worker: Worker, live: Live) -> Limits:
+    """The limits that going beyond is told of. A share of the cores (``cpu: auto``) is not one that somebody set."""
+    return replace(worker.limits, cpu=live.job.request.limits.cpu if live.job is not None else None)

@@ -79,7 +79,7 @@ class Scaling:
     def _measure(self) -> None:
         config, pressure = self._config.scaling, self._machine.pressure()
         self._cores, self._memory = self._machine.cores(), self._machine.memory()
-        self._used = {worker.pid: self._machine.used_by(worker.pid) for worker in self._pool.workers}
+        self._used = {worker.pid: worker.usage.memory for worker in self._pool.workers}  # of the governor's last look
         kept = [name for name, engine in self._config.engines.items() if engine.workers.min]
         self._defaults = {engine: placement.default_setup(self._config, engine) for engine in kept}
         limits = ((config.cpu_pressure, pressure.cpu), (config.memory_pressure, pressure.memory))

@@ -1,8 +1,8 @@
 """What users have had in the last 24 hours: one line a run in the state folder, no names, no hashes, only numbers.
 
 The file is a cache that may be deleted: it is made anew from what the spool still has (``rebuilt``). What cannot be
-told from it any more is the CPU time of runs that failed, and the jobs of which neither a finished folder nor a status
-is left.
+told from it any more is the CPU time of runs before the one that succeeded, and the jobs of which neither a finished
+folder nor a status is left.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _write(file: Path, entries: Iterable[Entry]) -> None:
 
 
 def rebuilt(spool: Spool, since: float) -> list[Entry]:
-    """The finished jobs since ``since`` that finished folders or, where those were taken away, statuses tell of."""
+    """The jobs that ended since ``since``, of which finished folders or, where there is none, statuses tell."""
     found = {entry.job: entry for source in (_statuses, _folders) for entry in source(spool, since)}
     return sorted(found.values(), key=lambda entry: entry.at)
 
@@ -170,9 +170,9 @@ def _statuses(spool: Spool, since: float) -> Iterator[Entry]:
                 continue
             status = json.loads(path.read_bytes())
             at = datetime.fromisoformat(status["updated_at"]).timestamp()
-            if status["state"] == JobState.DONE.value and at >= since:
-                audio, cpu = float(status["audio_seconds"]), float(status["cpu_seconds"])
-                yield Entry(at, str(status["user_id"]), path.stem, audio, cpu)
+            if JobState(status["state"]).ended and at >= since:
+                audio = float(status["audio_seconds"]) if status["state"] == JobState.DONE.value else 0.0
+                yield Entry(at, str(status["user_id"]), path.stem, audio, float(status["cpu_seconds"]))
 
 
 def manifests(outbox: Path) -> Iterator[Path]:

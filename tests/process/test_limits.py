@@ -155,6 +155,13 @@ def test_a_job_that_works_too_much_is_slowed_down_to_its_share(daemon):
     assert daemon.metric('stemd_limits_hit_total{action="throttled",engine="stub",limit="cpu"}') >= 1
 
 
+def test_a_share_of_the_cores_is_no_limit_to_be_told_of(daemon):
+    title = drop(daemon, 3.0, options={"pace": 1, "spin": 4})
+    manifest = eventually(lambda: result(daemon, title), 200, "it comes to its end")
+    assert manifest["resources"]["cpu_seconds"] > 1
+    assert [each for each in daemon.events("limit_hit") if each["job_uuid"] == manifest["job_uuid"]] == []
+
+
 def test_a_worker_that_holds_more_than_the_next_job_may_have_is_replaced(daemon):
     first = drop(daemon, 1.0, options={"memory": "700MiB"})
     eventually(lambda: result(daemon, first), 60)

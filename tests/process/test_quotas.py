@@ -107,3 +107,19 @@ def test_who_may_have_so_many_waiting_and_no_more(tmp_path: Path, song: Path):
         assert (report["code"], report["class"], report["user_id"]) == ("STEMD-P005", "quota", "ana")
         assert (daemon.spool.orphan / "ana").is_dir()
         assert list(daemon.failures()) == ["two.wav"]
+
+
+def test_a_run_that_is_cancelled_costs_its_user_what_it_took(tmp_path: Path, song: Path):
+    daemon = governed(tmp_path, cpu_per_day="1h")
+    with daemon:
+        folder = daemon.home / "long"
+        folder.mkdir()
+        write_wav(folder / "song.wav", 60.0)
+        (folder / "job.json").write_text(json.dumps({"input": "song.wav", "options": {"pace": 1, "spin": 1}}))
+        folder.rename(daemon.spool.inbox / "ana" / "long")
+        job = eventually(lambda: daemon.in_state("running"), 60, "it runs")
+        eventually(lambda: daemon.states()[job["job_uuid"]]["progress"] > 0.03, 60, "it has worked for a second")
+        assert quota_of(daemon, "ana")["cpu_per_day"]["used"] == 0
+        assert daemon.stemd("cancel", job["job_uuid"]).returncode == 0
+        eventually(lambda: daemon.states()[job["job_uuid"]]["state"] == "cancelled", 60, "it is cancelled")
+        assert quota_of(daemon, "ana")["cpu_per_day"]["used"] > 0.5

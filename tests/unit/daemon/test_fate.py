@@ -156,7 +156,7 @@ def test_a_job_that_was_to_be_cancelled_is_not_tried_again_when_it_fails_first(s
 
 def test_a_stop_is_no_attempt(site):
     live = site.running()
-    site.runs._stopped(live)
+    site.runs._stopped(live, 0.0)
     count = attempts.read(live.work.attempts)
     assert (live.state, count.attempts, count.interruptions) == (JobState.WAITING, 0, 0)
 

@@ -1,13 +1,10 @@
 """What the kernel says of cores, memory and pressure, in the forms it says it in."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
 from stemd.daemon.host import Machine
-from tests.support.daemon import eventually
 
 MIB = 1 << 20
 CORES = len(os.sched_getaffinity(0))
@@ -64,14 +61,3 @@ def test_the_higher_pressure_of_machine_and_group(machine):
     (machine.proc / "pressure/memory").write_text(line.format("1.00"))
     group(machine, "system.slice/stemd.service", memory__pressure=line.format("30.00"))
     assert (machine.pressure().cpu, machine.pressure().memory) == (0.125, 0.3)
-
-
-def test_what_a_process_and_its_children_use():
-    program = "import subprocess, sys; x = bytearray(80 << 20); subprocess.run(['cat'])"
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
-        try:
-            eventually(lambda: Machine().used_by(process.pid) > 80 * MIB, 20)
-            eventually(lambda: Machine().used_by(os.getpid()) > Machine().used_by(process.pid), 20)
-        finally:
-            process.stdin.close()
-    assert Machine().used_by(process.pid) == 0

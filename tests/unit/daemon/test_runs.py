@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import selectors
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
 
 from stemd.core.config import load
+from stemd.core.errors import StemdError
+from stemd.core.job import JobState, Limits
+from stemd.core.limits import Usage
 from stemd.daemon.board import Board
 from stemd.daemon.live import Live
-from stemd.daemon.pool import Pool
+from stemd.daemon.placement import setup_for
+from stemd.daemon.pool import Pool, Worker, WorkerState
 from stemd.daemon.runs import Runs
 from stemd.ops.metrics import Metrics
 from stemd.spool import attempts
@@ -61,3 +67,67 @@ def test_checkpoints_are_counted_once(tmp_path: Path):
     text = runs._board.metrics.render().decode()
     assert f'stemd_chunks_total{{engine="{job.request.engine}"}} 3.0' in text  # the first is an earlier run's
     assert f'stemd_chunk_resumes_total{{engine="{job.request.engine}"}} 1.0' in text
+
+
+class Site:
+    """A job that runs on a worker which is no process, and what is told of it."""
+
+    def __init__(self, path: Path, cpu: float | None = None) -> None:
+        spool = make_spool(path / "spool")
+        config = load(None, {"spool": str(spool.root)}, {}).config
+        work, job = Way(spool, config).sealed()
+        job = replace(job, request=replace(job.request, limits=Limits(cpu=cpu)))
+        self.live = Live(spool, work, "ana", job, state=JobState.RUNNING, started=0.0)
+        board = Board(config, Metrics((job.request.engine,)))
+        board.add(self.live)
+        self.charged: list[tuple[str, float, float]] = []
+        board.ran = lambda live, audio, cpu: self.charged.append((live.user, audio, cpu))
+        self.runs = Runs(board)
+        self.runs.pool = Listener(work.attempts)
+        process = SimpleNamespace(pid=-1, returncode=-9)
+        self.worker = Worker(setup_for(job.request, config), process, WorkerState.BUSY, self.live.id)
+        self.worker.usage = Usage(cpu_seconds=7.0)
+        self.runs.pool.workers.append(self.worker)
+
+
+@pytest.mark.parametrize("killed_for", ["stop", "time limit", None])
+def test_a_run_that_dies_is_charged_to_its_user(tmp_path: Path, killed_for: str | None):
+    site = Site(tmp_path)
+    site.worker.killed_for = killed_for
+    site.worker.sentence = StemdError("STEMD-R002", "too long") if killed_for == "time limit" else None
+    site.runs.worker_died(site.worker, "signal SIGKILL")
+    assert site.charged == [("ana", 0.0, 7.0)]
+
+
+def test_a_run_that_is_stopped_before_it_began_costs_nothing(tmp_path: Path):
+    site = Site(tmp_path)
+    site.worker.state, site.worker.killed_for = WorkerState.STARTING, "stop"
+    site.runs.worker_died(site.worker, "signal SIGKILL")
+    assert sum(cpu for _, _, cpu in site.charged) == 0
+
+
+@pytest.mark.parametrize(
+    ("message", "cpu"),
+    [
+        ({"event": "cancelled"}, 7.0),
+        ({"event": "failed", "error": {"code": "STEMD-A001", "message": "no audio"}, "cpu_seconds": 3.0}, 3.0),
+        ({"event": "staged", "resources": {"cpu_seconds": 5.0, "peak_rss_bytes": 1}}, 5.0),
+    ],
+)
+def test_a_run_that_comes_to_nothing_is_charged_to_its_user(tmp_path: Path, message, cpu):
+    site = Site(tmp_path)
+    site.live.cancelling = True
+    site.runs.worker_said(site.worker, message)
+    assert site.charged == [("ana", 0.0, cpu)]
+
+
+@pytest.mark.parametrize(("asked", "told"), [(None, 0), (1.0, 1)])
+def test_only_a_cpu_limit_that_somebody_set_is_told_of(tmp_path: Path, asked: float | None, told: int):
+    """The kernel keeps a worker to its share of the cores (``cpu: auto``), which is no limit to have gone beyond."""
+    site = Site(tmp_path, cpu=asked)
+    site.worker.limits, site.worker.usage = Limits(cpu=1.0), Usage(slowed=0.5)
+    site.runs.governor = Mock(look=lambda workers, now: list(workers), enforced=lambda worker: frozenset())
+    site.runs.enforce_limits(1.0)
+    hits = f'stemd_limits_hit_total{{action="throttled",engine="{site.live.engine}",limit="cpu"}}'
+    text = site.runs._board.metrics.render().decode()
+    assert f"{hits} {float(told)}" in text

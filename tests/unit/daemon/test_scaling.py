@@ -12,6 +12,7 @@ import pytest
 
 from stemd.core.config import load
 from stemd.core.job import Job, JobId, JobState, Limits, Request, Source
+from stemd.core.limits import Usage
 from stemd.daemon import placement
 from stemd.daemon.board import Board
 from stemd.daemon.forecast import Forecast
@@ -41,9 +42,6 @@ class Fake:
 
     def pressure(self):
         return self.waits
-
-    def used_by(self, pid):
-        return 0
 
 
 class Site:
@@ -154,6 +152,21 @@ def test_an_idle_worker_makes_room_when_others_need_its_memory(site):
     assert site.scaling.spare(site.now) is workers[0]
     workers[0].state = WorkerState.STOPPING
     assert site.scaling.spare(site.now) is None, "one at a time"
+
+
+def test_what_a_worker_has_is_what_the_governor_saw(site):
+    site = site()
+    worker = site.worker(WorkerState.BUSY)
+    worker.usage = Usage(memory=3 * GIB)
+    site.look()
+    assert site.scaling.view()["memory_committed"] == 3 * GIB, "more than was predicted"
+    site.machine.available = GIB  # less than a worker needs, and the reserve
+    site.look()
+    assert not site.scaling.overcommitted, "it has taken what it needs"
+    worker.usage = Usage(memory=0)
+    site.machine.available = 1 << 20
+    site.look()
+    assert site.scaling.overcommitted
 
 
 def test_a_peak_that_was_seen_counts_more_than_a_word(site):

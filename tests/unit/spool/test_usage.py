@@ -89,10 +89,12 @@ def test_deleted_it_is_made_anew_from_folders_and_statuses(spool, file):
     sidecar.write_status(spool, "taken", status)
     sidecar.write_status(spool, "here", {**status, "user_id": "ana", "audio_seconds": 999.0})  # the folder knows better
     sidecar.write_status(spool, "going", {**status, "state": "running"})
+    sidecar.write_status(spool, "failed", {**status, "state": "failed", "audio_seconds": None, "cpu_seconds": 4.0})
+    sidecar.write_status(spool, "cancelled", {**status, "state": "cancelled", "cpu_seconds": 8.0})
     (spool.outbox / "ana" / "manifest.json").mkdir()
     (spool.status / "torn.json").write_text("{")
-    assert Ledger(file, spool).used(time.time()) == {"ana": (60.0, 5.0), "ben": (30.0, 2.0)}
-    assert len(file.read_bytes().splitlines()) == 2
+    assert Ledger(file, spool).used(time.time()) == {"ana": (60.0, 5.0), "ben": (30.0, 14.0)}
+    assert len(file.read_bytes().splitlines()) == 4
     assert b"private" not in file.read_bytes()
 
 
