@@ -45,23 +45,31 @@ def ahead(blocks: Iterator[T], depth: int = 2) -> Generator[T]:
 def behind(take: Callable[[T], None], depth: int = 2) -> Iterator[Callable[[T], None]]:
     """``take`` on a thread of its own: a call returns at once, unless ``depth`` earlier ones still wait.
 
-    At the end of the block all are done; where the block raised, those not begun are left out.
+    At the end of the block all are done, also where it raised: what was computed before a cancel is kept. After one
+    that failed, none is begun.
     """
     waiting: deque[Future[None]] = deque()
+    failed = False
+
+    def take_next(block: T) -> None:
+        nonlocal failed
+        if failed:
+            return
+        try:
+            take(block)
+        except BaseException:
+            failed = True
+            raise
 
     def hand_on(block: T) -> None:
         while len(waiting) >= depth:
             waiting.popleft().result()
-        waiting.append(pool.submit(take, block))
+        waiting.append(pool.submit(take_next, block))
 
-    with ThreadPoolExecutor(1, "behind") as pool:
-        try:
-            yield hand_on
-            while waiting:
-                waiting.popleft().result()
-        finally:
-            for each in waiting:
-                each.cancel()
+    with ThreadPoolExecutor(1, "behind") as pool:  # at its end it waits for all
+        yield hand_on
+        while waiting:
+            waiting.popleft().result()
 
 
 def side_by_side(call: Callable[[T], R], items: Iterable[T], most: int) -> list[R]:

@@ -74,11 +74,26 @@ def test_behind_raises_and_leaves_the_rest_out():
     with pytest.raises(BoomError), behind(take) as keep:
         for number in range(10):
             keep(number)
-    assert len(taken) < 10
+    assert taken == [0]
     with pytest.raises(BoomError), behind(take) as keep:
         keep(0)  # the error of the last comes at the end
     with pytest.raises(KeyError), behind(taken.append):
         raise KeyError
+
+
+def test_behind_keeps_what_was_handed_on_before_the_block_raised():
+    taken, gate = [], threading.Event()
+
+    def take(number):
+        gate.wait(60)
+        taken.append(number)
+
+    with pytest.raises(KeyError), behind(take, 3) as keep:
+        for number in range(3):
+            keep(number)
+        threading.Timer(0.05, gate.set).start()
+        raise KeyError
+    assert taken == [0, 1, 2]
 
 
 def test_side_by_side_answers_in_order_and_raises():
