@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from stemd.core.config import Config
@@ -75,8 +76,9 @@ class Board:
         """Into orphan/, with the reason; an earlier reason that the disk did not take stands."""
         error = live.unended or error
         live.log("giving_up", code=error.code, message=error.message, remedy=error.remedy)
+        close = partial(self._close_log, live, _outcome(error), error)
         try:
-            target = deliver.to_orphan(live.spool, live.work, error, live.user)
+            target = deliver.to_orphan(live.spool, live.work, error, live.user, close)
         except StemdError as trouble:
             if trouble.error_class not in DISK_TROUBLE:
                 raise
@@ -87,7 +89,7 @@ class Board:
     def failed(self, live: Live, target: str, error: StemdError) -> None:
         """The job is in orphan/."""
         self.metrics.orphans.labels(error.error_class.value).inc()
-        self._end(live, Outcome.CANCELLED if error.code == "STEMD-P002" else Outcome.FAILED, target, error)
+        self._end(live, _outcome(error), target, error)
 
     def _stall(self, live: Live, error: StemdError, trouble: StemdError) -> None:
         """The disk does not even take the explanation of ``error``: keep the job as it is and come back to it."""
@@ -104,7 +106,8 @@ class Board:
         assert live.job is not None
         live.enter(JobState.PUBLISHING, "publishing")
         following: list[WorkDir] = []
-        target = deliver.to_outbox(live.spool, live.work, live.job, following.append)
+        close = partial(self._close_log, live, Outcome.DONE, None)
+        target = deliver.to_outbox(live.spool, live.work, live.job, following.append, close)
         self.published(live, str(target))
         self.delivered(live, target)
         for work in following:
@@ -132,6 +135,10 @@ class Board:
                 del self.albums[album_id]
                 logs.get().info("album_ended", job_uuid=album_id, result=str(folder))
 
+    def _close_log(self, live: Live, outcome: Outcome, error: StemdError | None, log: Path) -> None:
+        """The canonical line, in the log that goes with the job: where to is decided only after it."""
+        live.log_here(log, "job_ended", **live.ending(outcome, error))
+
     def _end(self, live: Live, outcome: Outcome, target: str, error: StemdError | None) -> None:
         """The last word on a job: its final status, and the canonical line of the log."""
         live.state, live.stage = JobState(outcome.value), "ended"
@@ -139,13 +146,16 @@ class Board:
         live.write_status(target)
         self.jobs.pop(live.id, None)
         self.ended[outcome] += 1
-        seconds = round(max(0.0, time.time() - live.claimed_at), 3)
+        ending = live.ending(outcome, error)
         if not live.is_canary:
             self.metrics.completed.labels(live.engine, outcome.value).inc()
-            self.metrics.end_to_end.observe(seconds)
-        facts = {**live.summary(), **({"code": error.code, "class": error.error_class.value} if error else {})}
-        live.log("job_ended", outcome=outcome.value, attempts=live.attempts, seconds=seconds, result=target, **facts)
+            self.metrics.end_to_end.observe(ending["seconds"])
+        live.log_elsewhere("job_ended", **ending, result=target)
         for listener in self.on_end:
             listener(live, outcome)
         self.tell("ended", live, outcome=outcome.value, attempts=live.attempts, code=error.code if error else None)
         self.close_albums()
+
+
+def _outcome(error: StemdError) -> Outcome:
+    return Outcome.CANCELLED if error.code == "STEMD-P002" else Outcome.FAILED

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from stemd.core.canary import is_canary
 from stemd.core.errors import StemdError
-from stemd.core.job import Job, JobId, JobState, advance, encode_name
+from stemd.core.job import Job, JobId, JobState, Outcome, advance, encode_name
 from stemd.core.room import Need
 from stemd.ops import logs
 from stemd.spool import sidecar
@@ -92,13 +93,34 @@ class Live:
 
     def log(self, event: str, **fields: Any) -> None:
         """One event, in the daemon's log and in the job's own."""
-        facts = {"user_id": self.user, **({"engine": self.engine, "model": self.job.request.model} if self.job else {})}
-        logs.get().info(event, job_uuid=self.id, **facts, **fields)
+        self.log_elsewhere(event, **fields)
         if self.work.path.is_dir():
-            logs.append_job_log(self.work.log, event, time.time(), job_uuid=self.id, **facts, **fields)
+            self.log_here(self.work.log, event, **fields)
 
-    def summary(self) -> dict[str, Any]:
-        """What the last line of the job's log says beside how it ended; what is not known is left out."""
+    def log_elsewhere(self, event: str, **fields: Any) -> None:
+        """One event, in the daemon's log only."""
+        logs.get().info(event, **self._who, **fields)
+
+    def log_here(self, path: Path, event: str, **fields: Any) -> None:
+        """One event, in the job's own log only, which is at ``path``."""
+        logs.append_job_log(path, event, time.time(), **self._who, **fields)
+
+    @property
+    def _who(self) -> dict[str, Any]:
+        engine = {"engine": self.engine, "model": self.job.request.model} if self.job else {}
+        return {"job_uuid": self.id, "user_id": self.user, **engine}
+
+    def ending(self, outcome: Outcome, error: StemdError | None) -> dict[str, Any]:
+        """What the canonical line says; what is not known is left out."""
+        return {
+            "outcome": outcome.value,
+            "attempts": self.attempts,
+            "seconds": round(max(0.0, time.time() - self.claimed_at), 3),
+            **self._summary(),
+            **({"code": error.code, "class": error.error_class.value} if error else {}),
+        }
+
+    def _summary(self) -> dict[str, Any]:
         job = self.job
         length = job.source.length if job else None
         wall, audio = (

@@ -55,6 +55,7 @@ class Takeover:
             live.write_status()
             self._sealer.start(live)
         elif found.found is recover.Found.STAGED:
+            live.spent = dict((durable.read_json(live.work.manifest) or {}).get("resources", {}))
             self._runs.publish(live)
         elif (verdict := retry.after_interruption(count)) is not None:
             self._board.give_up(live, verdict.error)

@@ -134,13 +134,17 @@ def verify(folder: Path) -> dict[str, Any] | None:
 
 
 def to_outbox(
-    spool: Spool, work: WorkDir, job: Job, let_out: Callable[[WorkDir], None] = lambda following: None
+    spool: Spool,
+    work: WorkDir,
+    job: Job,
+    let_out: Callable[[WorkDir], None] = lambda following: None,
+    close_log: Callable[[Path], None] = lambda log: None,
 ) -> Path:
     """Steps P2–P4: publish ``out.partial`` by one rename, then retire the job's folder. Returns the result's folder.
 
-    ``let_out`` is called with the job that follows, where one does.
+    ``let_out`` is called with the job that follows, where one does; ``close_log`` writes the last line of the log.
     """
-    target = _publish(spool, work, job)
+    target = _publish(spool, work, job, close_log)
     ledger.note(spool, work, JobState.DONE, target)
     with suppress(StemdError):  # it is out; what the disk does not let go of here goes at the next start
         if (following := follow.release(spool, work)) is not None:
@@ -149,10 +153,11 @@ def to_outbox(
     return target
 
 
-def _publish(spool: Spool, work: WorkDir, job: Job) -> Path:
+def _publish(spool: Spool, work: WorkDir, job: Job, close_log: Callable[[Path], None]) -> Path:
     if work.log.exists():
         with durable.io_errors("copy the job's log"):
             shutil.copyfile(work.log, work.partial / work.log.name)
+        close_log(work.partial / work.log.name)  # of the copy: nothing has ended while it may not become visible
         grant(work.partial / work.log.name, job.request.mode, job.request.group)
         durable.fsync(work.partial / work.log.name)
         durable.fsync(work.partial)
@@ -259,8 +264,13 @@ def retire(spool: Spool, work: WorkDir) -> None:
     step("P4")
 
 
-def to_orphan(spool: Spool, work: WorkDir, error: StemdError, user: str) -> Path:
-    """Step F1: explain the failure and put the job's folder, source untouched, into orphan/. Returns its new place."""
+def to_orphan(
+    spool: Spool, work: WorkDir, error: StemdError, user: str, close_log: Callable[[Path], None] = lambda log: None
+) -> Path:
+    """Step F1: explain the failure and put the job's folder, source untouched, into orphan/. Returns its new place.
+
+    ``close_log`` writes the last line of the log.
+    """
     unstage(work)
     durable.remove_tree(work.chunks)
     record = durable.read_json(work.job)
@@ -281,6 +291,7 @@ def to_orphan(spool: Spool, work: WorkDir, error: StemdError, user: str) -> Path
     )
     durable.write(work.path / "error.txt", sidecar.error_text(report, name).encode())
     durable.write_json(work.error, report)
+    close_log(work.log)  # not before: as long as that is not on the disk, the job goes on
     step("F1a")
     return finish_orphan(spool, work, title, job.user_id if job else user, job)
 

@@ -113,9 +113,13 @@ def test_the_jobs_own_log_goes_with_it(day):
         lines = [json.loads(line) for line in (folder / "job.log.jsonl").read_text().splitlines()]
         told = [line["event"] for line in lines]
         assert told[:3] == ["claimed", "queued", "started"]
-        assert told[-1] in {"separated", "giving_up"}
+        assert told[-2:] in (["separated", "job_ended"], ["giving_up", "job_ended"])
         assert {line["job_uuid"] for line in lines} == {lines[0]["job_uuid"]}
         assert all(line["user_id"] == "everyone" for line in lines)
+        (canonical,) = [line for line in day.events("job_ended") if line["job_uuid"] == lines[0]["job_uuid"]]
+        assert told.count("job_ended") == 1
+        assert set(canonical) - set(lines[-1]) == {"level", "timestamp", "result"}
+        assert lines[-1]["seconds"] == pytest.approx(canonical["seconds"], abs=60)
 
 
 def test_hostile_names_are_text_in_the_log(day):
