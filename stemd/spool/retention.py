@@ -78,7 +78,8 @@ def plan(now: float, entries: Iterable[Holding], rules: Rules, most: int | None 
                 due[holding.area] += 1
                 yield end, number, holding
 
-    ranked = sorted(waiting()) if most is None else heapq.nsmallest(most, waiting())
+    # of none at all nsmallest does not even look, and nothing would be counted
+    ranked = sorted(waiting()) if most is None else heapq.nsmallest(max(1, most), waiting())[:most]
     return Plan(tuple(holding for _, _, holding in ranked), due, held, kept)
 
 

@@ -142,6 +142,8 @@ def test_a_killed_worker_costs_one_attempt(tmp_path):
         manifest = daemon.results()["song"]
         assert manifest["attempts"] == 2
         assert daemon.events("attempt_failed")[0]["code"] == "STEMD-E005"
+        assert daemon.events("retry_scheduled")[0]["code"] == "STEMD-E005"
+        assert "9" in daemon.events("worker_ended")[0]["how"]
     assert violations(daemon.spool, [song.read_bytes()]) == []
 
 
@@ -158,6 +160,8 @@ def test_a_killed_daemon_goes_on_where_it_was(tmp_path):
         eventually(daemon.results, 120, "it is done")
         state = eventually(lambda: daemon.in_state("done"), 10)
         assert (state["interruptions"], state["attempts"]) == (1, 1)
+        assert daemon.events("recovered")[-1]["found"] == "working"
+        assert daemon.metric('stemd_recovered_jobs_total{found="working"}') == 1
     assert violations(daemon.spool, [song.read_bytes()]) == []
 
 
@@ -188,6 +192,7 @@ def test_a_poisoned_job_is_given_up_after_its_tries(tmp_path):
             eventually(lambda n=attempt: len(daemon.events("attempt_failed")) == n, 60, f"attempt {attempt} has failed")
         report = eventually(daemon.failures, 60, "it is in orphan/")["song.wav"]
         assert report["code"] == "STEMD-E005"
+        assert daemon.events("giving_up")[0]["code"] == "STEMD-E005"
         assert [attempt["n"] for attempt in report["attempts"]] == [1, 2, 3]
     assert violations(daemon.spool, [song.read_bytes()]) == []
 
@@ -201,6 +206,7 @@ def test_sigterm_lets_the_running_job_finish(tmp_path):
         daemon.drop(other)
         assert daemon.stop(180) == 0
         assert set(daemon.results()) == {"song"}
+        assert daemon.events("stopped")[-1]["done"] == 1
     held = [song.read_bytes(), other.read_bytes()]
     assert violations(daemon.spool, held, idle=False) == []
 
@@ -228,6 +234,7 @@ def test_a_drain_that_takes_too_long_requeues(tmp_path):
         eventually(daemon.running, 60, "it separates")
         assert daemon.stop(60) == 0
         assert next(iter(daemon.states().values()))["state"] == "waiting"
+        assert len(daemon.events("requeued")) == 1
         assert daemon.once() == 0
         assert set(daemon.results()) == {"song"}
     assert violations(daemon.spool, [song.read_bytes()]) == []
@@ -259,6 +266,7 @@ def test_cancel_retry_hold_release(tmp_path):
         eventually(lambda: daemon.states()[job]["state"] == "cancelled", 30, "it is cancelled")
         assert daemon.failures()["song.wav"]["class"] == "cancelled"
         assert daemon.stemd("retry", job).returncode == 0
+        assert daemon.events("put_back")[0]["job_uuid"] == job
         eventually(daemon.running, 60, "it separates again")
         assert daemon.stemd("hold", job).returncode == 2, "a running job cannot be held"
         daemon.stemd("cancel", job, check=True)
@@ -276,6 +284,8 @@ def test_reload_takes_over_a_new_inbox_and_refuses_a_faulty_file(tmp_path):
         daemon.configure(inboxes={"karaoke": {"stems": 2}}, users={"ana": {}})
         daemon.process.send_signal(signal.SIGHUP)
         eventually((daemon.spool.inbox / "karaoke").is_dir, 10, "the inbox is there")
+        eventually(lambda: daemon.events("reloaded"), 10, "it says so")
+        assert daemon.events("reload_needs_restart") == []
         daemon.drop(song, "karaoke/song.wav")
         daemon.drop(song, "ana/hers.wav")
         eventually(lambda: len(daemon.results()) == 2)
@@ -287,6 +297,10 @@ def test_reload_takes_over_a_new_inbox_and_refuses_a_faulty_file(tmp_path):
         assert daemon.metric("stemd_config_last_reload_successful") == 0
         daemon.drop(song, "again.wav")
         eventually(lambda: len(daemon.results()) == 3, 60, "and goes on as before")
+        daemon.configure(inboxes={"karaoke": {"stems": 2}}, users={"ana": {}}, http={"audio": True})
+        daemon.stemd("reload", check=True)
+        (told,) = eventually(lambda: daemon.events("reload_needs_restart"), 10, "what cannot be changed is named")
+        assert told["keys"] == ["http"]
 
 
 def test_the_port_tells_how_things_are(tmp_path):
@@ -316,6 +330,7 @@ def test_a_missing_model_defers_and_goes_on_once_it_is_there(tmp_path):
         folder = write_bag(tmp_path / "mirror", "htdemucs", [htdemucs])
         models.fetch("htdemucs", tmp_path / "models", folder.parent)
         eventually(daemon.results, 60, "it went on by itself")
+        assert len(daemon.events("undeferred")) == 1
         assert daemon.results()["song"]["model"] == "htdemucs"
 
 

@@ -122,6 +122,11 @@ def test_the_jobs_own_log_goes_with_it(day):
         assert lines[-1]["seconds"] == pytest.approx(canonical["seconds"], abs=60)
 
 
+def test_what_is_never_taken_is_told_of(day):
+    (refused,) = day.events("entry_refused")
+    assert (refused["path"].endswith("link.wav"), refused["code"]) == (True, "STEMD-S007")
+
+
 def test_hostile_names_are_text_in_the_log(day):
     text = day.log.read_text()
     assert "evil" in text

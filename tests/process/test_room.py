@@ -34,6 +34,8 @@ def test_what_does_not_fit_stays_in_the_inbox_and_goes_on_when_there_is_room(tmp
         listed = next(job for job in daemon.ask("list")["jobs"] if job["path"])
         assert listed["reason"]["code"] == "STEMD-R004"
         eventually(lambda: daemon.metric('stemd_inbox_files{state="kept"}') == 1, 10)
+        assert daemon.metric('stemd_admission_paused{reason="room"}') == 1
+        assert daemon.events("kept_back")[0]["code"] == "STEMD-R004"
         assert (daemon.spool.inbox / "large.wav").exists()
         ballast.unlink()
         eventually(lambda: "large" in daemon.results(), 60, "there is room now")

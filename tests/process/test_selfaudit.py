@@ -14,6 +14,8 @@ def test_a_damaged_result_is_counted_and_told_once(tmp_path):
         daemon.drop(song)
         eventually(daemon.results, 30, "it is done")
         eventually(lambda: daemon.events("self_audit"), 30, "it looked")
+        last = "stemd_self_audit_last_success_timestamp_seconds"
+        assert daemon.metric(last) > daemon.metric("stemd_start_timestamp_seconds")
         assert daemon.metric('stemd_invariants_broken{invariant="I2"}') == 0
         stem = daemon.spool.outbox / "everyone" / "song" / "vocals.flac"
         whole = stem.read_bytes()

@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from structlog.testing import capture_logs
 
 from stemd.core.errors import StemdError
 from stemd.core.job import JobState, new_job_id
@@ -190,7 +191,9 @@ def test_what_the_disk_refuses_at_the_end_is_tried_again(site, monkeypatch):
     site.split(live)
     with monkeypatch.context() as patch:
         patch.setattr(album.deliver, "open_place", lambda *_: (_ for _ in ()).throw(StemdError("STEMD-R003")))
-        site.board.give_up(site.jobs["a.wav"], StemdError("STEMD-A002"))
+        with capture_logs() as told:
+            site.board.give_up(site.jobs["a.wav"], StemdError("STEMD-A002"))
+    assert "album_not_finished" in [line["event"] for line in told]
     assert site.summary is None
     assert list(site.board.albums) == [live.id]
     site.board.close_albums()

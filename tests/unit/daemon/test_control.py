@@ -8,6 +8,7 @@ import threading
 from functools import partial
 
 import pytest
+from structlog.testing import capture_logs
 
 from stemd.core.access import Person, by_uid
 from stemd.core.config import load
@@ -97,8 +98,9 @@ def test_a_refusal_arrives_as_itself(server, config):
 
 @pytest.mark.parametrize("op", ["break", "bug"])
 def test_what_goes_wrong_while_answering_is_told_and_ends_nothing(server, config, op):
-    with pytest.raises(StemdError) as caught:
+    with capture_logs() as told, pytest.raises(StemdError) as caught:
         control.request(config, {"op": op})
+    assert [line["event"] for line in told] == ["control_crashed"]
     assert caught.value.code != "STEMD-S017", "the daemon is running: it must not be said that none is"
     assert control.request(config, {"op": "state"})["state"] == "ok"
 
@@ -113,10 +115,12 @@ def test_garbage_is_answered_and_ends_nothing(server, config, data):
 
 
 def test_who_hangs_up_ends_nothing(server, config):
-    for _ in range(5):
-        with socket.socket(socket.AF_UNIX) as connection, asking.short(server.path) as path:
-            connection.connect(path)
-    assert control.request(config, {"op": "state"})["state"] == "ok"
+    with capture_logs() as told:
+        for _ in range(5):
+            with socket.socket(socket.AF_UNIX) as connection, asking.short(server.path) as path:
+                connection.connect(path)
+        assert control.request(config, {"op": "state"})["state"] == "ok"
+    assert {line["event"] for line in told} == {"control_connection_failed"}
 
 
 def test_without_a_daemon_it_says_so(config):

@@ -3,6 +3,7 @@
 import selectors
 
 import pytest
+from structlog.testing import capture_logs
 
 from stemd.core.config import load
 from stemd.core.errors import StemdError
@@ -102,8 +103,10 @@ def test_a_faulty_description_costs_the_job_not_the_daemon(site, spool):
 
 def test_a_bug_while_sealing_costs_the_job_not_the_daemon(site, spool, monkeypatch):
     monkeypatch.setattr(sources, "sha256", lambda _: 1 / 0)
-    site.seal(site.claimed())
+    with capture_logs() as told:
+        site.seal(site.claimed())
     assert list(orphans(spool).values()) == ["STEMD-X001"]
+    assert "ZeroDivisionError" in next(line["trace"] for line in told if line["event"] == "seal_crashed")
 
 
 def test_a_disk_error_while_sealing_is_tried_again(site, spool, monkeypatch):
@@ -164,8 +167,10 @@ def test_a_stop_is_no_attempt(site):
 def test_the_daemon_survives_a_status_it_cannot_write(site, spool):
     live = site.running()
     spool.status.rename(spool.root / "elsewhere")
-    live.enter(JobState.WAITING, "queued again")
-    live.advance_progress("separate", 0.5)
+    with capture_logs() as told:
+        live.enter(JobState.WAITING, "queued again")
+        live.advance_progress("separate", 0.5)
+    assert {line["event"] for line in told} == {"status_not_written"}
     (spool.root / "elsewhere").rename(spool.status)
 
 

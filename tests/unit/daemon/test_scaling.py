@@ -9,6 +9,7 @@ from itertools import count
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from stemd.core.config import load
 from stemd.core.job import Job, JobId, JobState, Limits, Request, Source
@@ -94,6 +95,7 @@ def test_up_with_the_queue_and_down_after_idle_once_per_change(site):
     assert site.look().workers == 0
     jobs = [site.job() for _ in range(9)]
     assert [site.look().workers for _ in range(3)] == [3, 3, 3]
+    assert 'stemd_workers_desired{engine="stub"} 3.0' in site.board.metrics.render().decode()
     workers = [site.worker(WorkerState.IDLE, since=site.now) for _ in range(3)]
     for live in jobs:
         live.state = JobState.DONE
@@ -103,6 +105,16 @@ def test_up_with_the_queue_and_down_after_idle_once_per_change(site):
     assert site.scaling.spare(site.now) is workers[0]
     assert site.look().workers == 0
     assert site.decisions() == {("stub", "up", "maximum"): 1, ("stub", "down", "idle"): 1}
+    assert 'stemd_workers_desired{engine="stub"} 0.0' in site.board.metrics.render().decode()
+
+
+def test_a_change_is_told_once_with_its_reason(site):
+    site = site(engines__stub__workers__max=3)
+    site.job()
+    with capture_logs() as told:
+        site.look()
+        site.look()
+    assert [(line["event"], line["workers"], line["reason"]) for line in told] == [("autoscaled", 1, "queue")]
 
 
 def test_the_running_cap_of_a_user_is_no_demand(site):
