@@ -26,7 +26,7 @@ def average(sources: list[Path], target: Path) -> None:
     segments, seconds = states[0].get("prior", (0, 0.0))  # what they have in common counts once
     segments += sum(state["segments"] - state.get("prior", (0, 0.0))[0] for state in states)
     seconds += sum(state["cpu_seconds"] - state.get("prior", (0, 0.0))[1] for state in states)
-    facts = {"segments": segments, "cpu_seconds": seconds}
+    facts = {"segments": segments, "cpu_seconds": seconds, "origin": states[0]["origin"]}
     with whole(target) as file:
         torch.save({"averaged": mean, "course": states[0]["course"], **facts}, file)
     write_json(target.with_suffix(".record.json"), {"of": [str(path) for path in sources], **facts, **provenance()})

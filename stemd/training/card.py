@@ -54,9 +54,9 @@ replacement for htdemucs, whose quality is far above it.
 
 **How good.** Mean SI-SDR on {judged["songs"]} {kind} songs: {now:.2f} dB; {compared}.
 
-**How it was made.** From scratch by `python -m stemd.training` (docs/training.md): {facts["segments"]} segments of
-{course["segment"]:g} s, {facts["cpu_seconds"] / 3600:.2f} CPU hours, seed {course["seed"]}. No weights and no output of
-any other model were used.
+**How it was made.** {_beginning(facts["origin"])} by `python -m stemd.training` (docs/training.md):
+{facts["segments"]} segments of {course["segment"]:g} s, {facts["cpu_seconds"] / 3600:.2f} CPU hours, seed
+{course["seed"]}. No weights and no output of any model of others were used.
 
 **Training material and licences.** {_material(facts["material"])}
 THIRD_PARTY_NOTICES.md beside this card has the notices. This is an engineers' statement, not legal advice.
@@ -82,6 +82,10 @@ in the mixture, against the mixture (median; lower is better). *Ideal mask* is a
 Versions: {", ".join(f"{key} {value}" for key, value in facts["versions"].items() if value)}.
 SHA-256: {weights["sha256"]}
 """
+
+
+def _beginning(origin: str | None) -> str:
+    return f"From the weights of the model {origin} (stemd's own, trained from scratch)" if origin else "From scratch"
 
 
 def _material(material: Mapping[str, Any]) -> str:

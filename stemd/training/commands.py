@@ -74,11 +74,14 @@ def _add_learning(command: _Add) -> None:
     train.add_argument(
         "--minutes", type=float, default=float("inf"), help="stop after so long; the same command goes on"
     )
-    train.add_argument("--start", type=Path, help="begin with the averaged weights of this checkpoint")
+    train.add_argument(
+        "--start", type=Path, help="begin with the weights of this checkpoint, or model folder, as wide or narrower"
+    )
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--batch", type=int, default=2)
     train.add_argument("--segment", type=float, default=3.0, help="seconds")
     train.add_argument("--rate", type=float, default=2e-3, help="the highest learning rate")
+    train.add_argument("--floor", type=float, default=0.01, help="what is left of it at the end")
     train.add_argument("--real", type=float, default=1.0, help="how much more often pieces of recordings are drawn")
     train.add_argument("--device", default="cpu", help="cpu or cuda")
     train.add_argument("--threads", type=int, default=1)
@@ -134,7 +137,7 @@ def _train(chosen: argparse.Namespace) -> None:
     from stemd.training.learning import Course, Place, train
 
     torch.set_num_threads(chosen.threads)
-    names = ("steps", "seed", "batch", "segment", "rate", "real", "network", "loss")
+    names = ("steps", "seed", "batch", "segment", "rate", "floor", "real", "network", "loss")
     course = Course(**{name: getattr(chosen, name) for name in names})
     place = Place(chosen.run_folder, tuple(chosen.shelf), chosen.device, chosen.minutes, chosen.start)
     progress = Progress("train", course.steps, "steps", chosen.json)

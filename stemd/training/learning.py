@@ -29,18 +29,18 @@ from stemd.training.filling import inputs
 from stemd.training.keeping import provenance, whole, write_json
 from stemd.training.losses import Weights, loss
 from stemd.training.progress import Progress
+from stemd.training.starting import Origin, begin
 from stemd.training.terms import RATE
 
 CHECKPOINT, LOG, RECORD = "last.pt", "log.jsonl", "run.json"
 _CLIP, _LOG_EVERY = 1.0, 20
-_FLOOR = 0.01
-"""What is left of the learning rate at the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Course:
     """What a run does. ``steps`` fixes the schedule, so a run can be stopped at any time but not lengthened: for more,
-    ``start`` another from its weights."""
+    ``start`` another from its weights. ``floor`` is what is left of the learning rate at the end: much where others
+    follow, a hundredth where none does."""
 
     steps: int
     seed: int = 0
@@ -48,6 +48,7 @@ class Course:
     segment: float = 3.0
     rate: float = 2e-3
     warmup: int = 60
+    floor: float = 0.01
     average: float = 0.998
     real: float = 1.0
     network: dict[str, Any] = field(default_factory=dict)
@@ -55,10 +56,10 @@ class Course:
 
 
 def learning_rate(course: Course, step: int) -> float:
-    """Rises in a line, then falls along half a cosine to a hundredth."""
+    """Rises in a line, then falls along half a cosine to its floor."""
     rise = min(1.0, (step + 1) / max(1, course.warmup))
     fall = 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / course.steps))
-    return course.rate * rise * (_FLOOR + (1 - _FLOOR) * fall)
+    return course.rate * rise * (course.floor + (1 - course.floor) * fall)
 
 
 @dataclass(slots=True)
@@ -73,8 +74,7 @@ class Run:
     optimiser: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
-    prior: tuple[int, float] = (0, 0.0)
-    """Segments and CPU seconds of the runs that ``start`` came from."""
+    prior: Origin = field(default_factory=Origin)
 
     @classmethod
     def open(cls, folder: Path, course: Course, device: str = "cpu", start: Path | None = None) -> Run:
@@ -85,11 +85,7 @@ class Run:
         """
         torch.manual_seed(course.seed)
         model = network.build(**course.network).to(device)
-        prior = (0, 0.0)
-        if start is not None:
-            state = torch.load(start, map_location=device, weights_only=True)
-            model.load_state_dict(state["averaged"])
-            prior = (state["segments"], state["cpu_seconds"])
+        prior = Origin() if start is None else begin(model, start)
         optimiser = torch.optim.AdamW(model.parameters(), lr=course.rate, betas=(0.9, 0.98), weight_decay=1e-4)
         run = cls(folder, course, device, model, copy.deepcopy(model).eval(), optimiser, prior=prior)
         if (folder / CHECKPOINT).is_file():
@@ -126,7 +122,7 @@ class Run:
         self.model.train()
         with torch.autocast(self.device.split(":")[0], torch.bfloat16):
             estimate = self.model(truth.sum(1))
-        total, terms = loss(estimate.float(), truth, Weights(**self.course.loss))
+        total, terms = loss(estimate.float(), truth, Weights(**self.course.loss), self.step)
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), _CLIP)
@@ -147,9 +143,10 @@ class Run:
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
-            "segments": self.prior[0] + self.step * self.course.batch,
-            "cpu_seconds": self.prior[1] + self.seconds,
-            "prior": list(self.prior),
+            "segments": self.prior.segments + self.step * self.course.batch,
+            "cpu_seconds": self.prior.cpu_seconds + self.seconds,
+            "prior": [self.prior.segments, self.prior.cpu_seconds],
+            "origin": self.prior.model,
             "course": asdict(self.course),
         }
         with whole(self.folder / CHECKPOINT) as file:
@@ -167,7 +164,8 @@ class Run:
         self.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.seconds, self.prior = state["step"], state["seconds"], tuple(state["prior"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.prior = Origin(state["prior"][0], state["prior"][1], state["origin"])
 
     def _log(self, terms: dict[str, float]) -> None:
         """A line for the curve. Steps that were done before a kill and again after it stand there twice."""

@@ -115,6 +115,16 @@ def test_the_learning_rate_rises_and_falls():
     rates = [learning_rate(course, step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1) and np.argmax(rates) in (9, 10)
     assert rates[10:] == sorted(rates[10:], reverse=True) and rates[-1] < 0.02
+    assert learning_rate(replace(course, floor=0.3), 100) == pytest.approx(0.3), "where others follow"
+
+
+def test_the_windows_of_the_spectrum_take_turns(corpus: Corpus):
+    truth = _batches(corpus).get(0)
+    estimate = truth.sum(1, keepdim=True).expand(-1, 4, -1, -1) / 4
+    all_three = loss(estimate, truth)[1]["spectrum"]
+    turns = [loss(estimate, truth, step=step)[1]["spectrum"] for step in range(4)]
+    assert turns[3] == turns[0] and len({*turns}) == 3
+    assert sum(turns[:3]) / 3 == pytest.approx(all_three, rel=1e-5)
 
 
 class _Killed(Batches):
