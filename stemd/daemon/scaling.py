@@ -6,7 +6,8 @@ asked again right before it is, of what there is at that moment.
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from stemd.daemon.host import Machine, Memory
 from stemd.daemon.live import Live
 from stemd.daemon.pool import Pool, Worker, WorkerState
 from stemd.ops import logs
-from stemd.spool import durable
+from stemd.spool import durable, sidecar
 from stemd.worker.setup import Setup
 
 #: How often the machine is looked at (seconds).
@@ -33,6 +34,8 @@ _CALM = 10.0
 _KEEP_INTERVAL = 60.0
 #: The least memory that is left to the rest of the machine, unless ``scaling.reserve`` says otherwise (bytes).
 _LEAST_RESERVE = 512 << 20
+#: So many of the last changes of targets are shown.
+_CHANGES = 5
 _HOLDS_CORES = (WorkerState.STARTING, WorkerState.BUSY)
 _NVIDIA = Path("/dev/nvidia0")
 _BY_MACHINE = frozenset({Reason.CORES, Reason.MEMORY, Reason.PRESSURE})
@@ -56,6 +59,7 @@ class Scaling:
         self._limited: dict[str, float] = {}
         self._defaults: dict[str, Setup | None] = {}
         self._kept: dict[Setup, tuple[float, int]] = {}
+        self._changes: deque[Mapping[str, Any]] = deque(maxlen=_CHANGES)
 
     @property
     def _config(self) -> Config:
@@ -137,6 +141,8 @@ class Scaling:
         metrics.workers_desired.labels(engine).set(target.workers)
         if went is not None:
             metrics.autoscale_decisions.labels(engine, went.value, target.reason.value).inc()
+            change = {"engine": engine, "before": before.workers, "workers": target.workers}
+            self._changes.append({"at": sidecar.iso(time.time()), **change, "reason": target.reason.value})
             logs.get().info(
                 "autoscaled", engine=engine, direction=went, workers=target.workers, before=before.workers,
                 reason=target.reason, jobs=self._demands[engine].jobs, cores=self._cores, memory=self._host.memory,
@@ -262,6 +268,7 @@ class Scaling:
             "memory_for_workers": self._host.memory,
             "memory_committed": sum(map(self._committed, self._pool.workers)),
             "strained": self._strained,
+            "changes": list(self._changes),
         }
 
     def predicted(self, worker: Worker) -> int:

@@ -215,9 +215,10 @@ def test_what_a_screen_reader_is_told(served, page):
         headings = [name for role, name in tree if role == "heading"]
         assert headings == ["State of stemd", "Running", "Waiting", "Failures", "Finished", "Machine"]
         tables = {name for role, name in tree if role == "table"}
-        assert {"Jobs that run now", "Jobs that failed, the latest first", "Workers", "Memory and disk"} <= tables, (
-            width
-        )
+        wanted = {"Jobs that run now", "Jobs that failed, the latest first", "Workers", "Memory and disk"}
+        wanted |= {"Limits in force, and what is used of them", "How many workers there should be"}
+        wanted |= {"The last changes of these numbers"}
+        assert wanted <= tables, width
         assert ("columnheader", "Time left") in tree or width == NARROW
         buttons = [name for role, name in tree if role == "button"]
         assert buttons[0] == "Pause updates"

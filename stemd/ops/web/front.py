@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stemd.ops.jobs import JobView
 from stemd.ops.view import DaemonView
 from stemd.ops.web import words
 from stemd.ops.web.layout import command, name, section, state, table
+from stemd.ops.web.machine import machine
 from stemd.ops.web.markup import Child, Markup, h
 
 #: Rows of each table; the rest is on the page of all jobs.
@@ -56,7 +57,7 @@ def front(view: DaemonView, jobs: Sequence[JobView], health: Mapping[str, Any] |
     parts.append(_failures(by_state["failed"]))
     parts.append(_finished(by_state["done"]))
     if health is not None:
-        parts.append(_machine(health))
+        parts.append(machine(health))
     return parts
 
 
@@ -181,54 +182,3 @@ def _alert(alert: Any) -> str:
     if isinstance(alert, Mapping):
         return ": ".join(str(alert[key]) for key in ("alert", "reason") if alert.get(key))
     return str(alert)
-
-
-def _machine(health: Mapping[str, Any]) -> Markup:
-    return section("machine", "Machine", _workers(health["workers"]), _engines(health["engines"]), _room(health))
-
-
-def _workers(workers: Sequence[Mapping[str, Any]]) -> Markup:
-    if not workers:
-        return h("p", {"class": "none"}, "No worker is loaded; the first job starts one.")
-    rows = [
-        (
-            f"{worker.get('pid')}",
-            f"{worker.get('engine')} {worker.get('model') or ''}",
-            f"{worker.get('device') or '–'}",
-            f"{worker.get('state')}",
-            words.size(worker["rss_bytes"]) if isinstance(worker.get("rss_bytes"), int) else "–",
-        )
-        for worker in workers
-    ]
-    return table("Workers", ("Process", "Engine", "Device", "State", "Memory"), rows)
-
-
-def _engines(engines: Mapping[str, Mapping[str, Any]]) -> Markup:
-    rows: list[tuple[Child, ...]] = []
-    for engine, facts in sorted(engines.items()):
-        models = [model["name"] for model in facts.get("models", ()) if model.get("present")]
-        error = facts.get("error") or {}
-        loads = {True: "✓ loads", False: "✕ does not load", None: "○ not tried yet"}[facts.get("loads")]
-        why: Child = (
-            [h("code", None, str(error["code"])), " ", str(error.get("remedy") or "")] if error.get("code") else None
-        )
-        rows.append((name(engine), [loads, " " if why else None, why], ", ".join(models) or "–"))
-    return table("Engines", ("Engine", "Loads", "Models here"), rows)
-
-
-def _room(health: Mapping[str, Any]) -> Markup:
-    places: list[tuple[str, float, float]] = []
-    if memory := health.get("memory"):
-        places.append(("Memory", memory["total_bytes"] - memory["available_bytes"], memory["total_bytes"]))
-    places += [
-        (f"Disk of {spool['root']}", spool["total_bytes"] - spool["free_bytes"], spool["total_bytes"])
-        for spool in health["spools"]
-    ]
-    return table("Memory and disk", ("What", "Used", "Free"), list(_used(places)))
-
-
-def _used(places: Iterable[tuple[str, float, float]]) -> Iterable[tuple[Child, ...]]:
-    for what, used, total in places:
-        percent = round(100 * used / total) if total else 0
-        meter = h("meter", {"max": 100, "high": 90, "value": percent, "aria-label": f"{what}, used"}, f"{percent} %")
-        yield name(what), [meter, f" {percent} %"], f"{words.size(total - used)} of {words.size(total)}"

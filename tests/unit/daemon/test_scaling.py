@@ -283,4 +283,6 @@ def test_people_see_targets_and_reasons(site):
     }  # fmt: skip
     assert (view["cores"], view["cores_free"]) == (4, 2)
     assert view["memory_committed"] == 200 << 20
+    (change,) = view["changes"]
+    assert {**change, "at": ""} == {"at": "", "engine": "stub", "before": 0, "workers": 2, "reason": "maximum"}
     json.dumps(view)

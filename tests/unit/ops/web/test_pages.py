@@ -6,10 +6,12 @@ from html.parser import HTMLParser
 
 import pytest
 
+from stemd.core.autoscale import Reason
 from stemd.core.job import new_job_id
 from stemd.ops.jobs import JobView
 from stemd.ops.view import DaemonView
 from stemd.ops.web.front import sentence
+from stemd.ops.web.machine import REASONS
 from tests.unit.ops.web.conftest import token
 
 HTML = {"accept": "text/html"}
@@ -89,6 +91,43 @@ def test_the_front_page_tells_what_runs_waits_and_failed(place):
     assert len(found.all("caption")) == len(found.all("table")) >= 5
     ids = [attributes["id"] for _, attributes in found.elements if attributes.get("id")]
     assert len(ids) == len(set(ids))
+
+
+def test_the_machine_tells_of_limits_and_of_how_many_workers_there_should_be(place):
+    limits = {"memory": 6 << 30, "cpu": 1.5, "disk": None, "time": 14_400.0, "pids": 256}
+    usage = {"memory": 300 << 20, "cores": 0.94, "disk": 12 << 20, "tasks": 9}
+    worker = {"pid": 7, "engine": "demucs", "model": "nano", "state": "busy", "limits": limits, "usage": usage}
+    engine = {"engine": "demucs", "workers": 1, "busy": 1, "desired": 2, "reason": "maximum", "jobs": 3}
+    change = {"at": "2026-01-01T00:00:00Z", "engine": "demucs", "before": 3, "workers": 2, "reason": "memory"}
+    place.view = replace(
+        place.view,
+        workers=(worker,),
+        limits={"by": "cgroup v2", "kernel": ["cpu", "memory"], "group": "/there"},
+        scaling={
+            "engines": [{**engine, "memory_each": 1 << 30}, {**engine, "engine": "mix", "workers": 0, "desired": 0,
+                        "busy": 0, "jobs": 0, "memory_each": 0}],
+            "cores": 4, "cores_free": 2, "memory_for_workers": 8 << 30, "memory_committed": 1 << 30, "strained": True,
+            "changes": [change],
+        },
+    )  # fmt: skip
+    found = page(place.client(), "/")
+    for text in (
+        "300 MiB of 6.0 GiB", "0.9 of 1.5", "12 MiB, no limit", "at most 4 h", "9 of 256", "1 (1 busy)",
+        "workers.max is reached", "The kernel keeps the limits of cpu, memory (cgroup v2)", "2 of 4 cores are free",
+        "1.0 GiB of 8.0 GiB of memory for workers are promised", "under pressure: no worker is added",
+        "fewer: 3 → 2", "there is no more memory",
+    ):  # fmt: skip
+        assert text in found.text, text
+    captions = ("Limits in force, and what is used of them", "How many workers there should be",
+                "The last changes of these numbers")  # fmt: skip
+    assert all(caption in found.text for caption in captions)
+    place.view = replace(place.view, workers=(), limits={"by": "sampling", "kernel": [], "reason": "none is ours"})
+    assert "itself, every second: there is no control group for it (none is ours)" in page(place.client(), "/").text
+    assert "Limits in force" not in page(place.as_("ana"), "/").text
+
+
+def test_every_reason_for_a_number_of_workers_has_its_words():
+    assert set(REASONS) == {reason.value for reason in Reason}
 
 
 def test_running_jobs_show_how_fast_they_are(place):
