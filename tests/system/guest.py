@@ -356,6 +356,29 @@ def file_that_another_user_still_writes_is_left_alone() -> None:
 
 
 @check
+def quotas_are_set_as_the_docs_say() -> None:
+    follow_docs("Users and quotas")
+    assert run("cp", "/home/ana/ana.wav", "/srv/stemd/inbox/hers.wav", user="ana").returncode == 0
+    eventually((SPOOL / "outbox" / "ana" / "hers" / "manifest.json").exists, "it is known by its owner to be hers")
+    (hers,) = json.loads(run("stemd", "quota", "ana", "--json").stdout)["users"]
+    assert (hers["quota"], hers["audio_per_day"]) == ("standard", {"used": 2.0, "limit": 36000.0}), hers
+    assert run("stemd", "drain", user="ana").returncode == 0, "an operator may"
+    assert run("stemd", "resume", user="ana").returncode == 0
+
+
+@check
+def other_drop_ins_leave_it_working() -> None:
+    for name in ("30-network", "40-gpu"):
+        conf = DROP_INS / f"{name}.conf"
+        sh(f"install -D -m 0644 systemd/stemd.service.d/{name}.conf {conf}; systemctl daemon-reload")
+        sh("systemctl restart stemd")
+        drop(name)
+        eventually(lambda wanted=name: result(wanted), f"a job with {name}")
+        conf.unlink()
+    sh("systemctl daemon-reload && systemctl restart stemd")
+
+
+@check
 def retention_works_as_the_docs_say() -> None:
     follow_docs("Retention")
     assert run("systemctl", "is-active", "stemd-prune.timer").stdout == "active\n"
