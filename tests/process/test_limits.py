@@ -134,7 +134,8 @@ def test_a_job_beyond_its_time_is_stopped(daemon):
     eventually(lambda: any(each["title"] == title and (each["reason"] or {}).get("code") == "STEMD-R002"
                            for each in daemon.states().values()), 60, "the reason is told")  # fmt: skip
     assert daemon.metric('stemd_limits_hit_total{action="stopped",engine="stub",limit="time"}') >= 1
-    daemon.stemd("cancel", next(key for key, each in daemon.states().items() if each["title"] == title), check=True)
+    # it may have had its last try meanwhile
+    daemon.stemd("cancel", next(key for key, each in daemon.states().items() if each["title"] == title))
 
 
 def test_a_job_that_starts_too_many_processes_is_stopped_with_all_of_them(daemon):

@@ -172,6 +172,7 @@ def test_a_full_house(python, tmp_path: Path):
         engines={"stub": {"workers": {**workers, "min": 1}}, "echo": {"workers": workers}},
         scheduling={"aging": "500ms"},
         scaling={"cpu_pressure": None, "memory_pressure": None},
+        log={"names": "clear"},
     )
     daemon.python = [str(python)]
     songs = {f"{user}-{number}": recording(len(USERS) * number + place)
@@ -188,7 +189,7 @@ def test_a_full_house(python, tmp_path: Path):
         for number, (name, content) in enumerate(songs.items()):
             low = {"priority": 9} if name == "eli-0" else {}
             drop(daemon, name.split("-")[0], name, content, engine=("stub", "echo")[number % 2], **low)
-        queued = eventually(lambda: _queued(daemon), 120, "all are queued")
+        queued = eventually(lambda: _queued(daemon), 240, "all are queued")
         eventually(lambda: time.time() > queued + 5, 10, "all have aged to the same urgency")
         for job in _of_user(daemon, "zoe"):
             assert daemon.stemd("cancel", job).returncode == 0

@@ -21,6 +21,12 @@ def why(daemon: Daemon, path: Path) -> str:
     return done.stdout + done.stderr
 
 
+def logged(folder: Path, daemon: Daemon) -> Daemon:
+    """Its log is not on the disk that will be full."""
+    daemon.log = folder / "daemon.log"
+    return daemon
+
+
 @needs_root
 def test_what_does_not_fit_stays_in_the_inbox_and_goes_on_when_there_is_room(tmp_path):
     large, small = write_wav(tmp_path / "large.wav", seconds=20.0), write_wav(tmp_path / "small.wav", seconds=1.0)
@@ -57,7 +63,10 @@ def test_once_says_that_something_waits_for_room(tmp_path):
 def test_a_job_that_met_a_full_disk_goes_on_where_it_was(tmp_path):
     song = write_wav(tmp_path / "song.wav", seconds=12.0)
     settings = {"chunking": {"threshold": "1s", "checkpoint": "2s"}, "inboxes": {"slow": {"options": {"pace": 0.3}}}}
-    with tiny_disk(tmp_path / "disk", "64m") as disk, Daemon(disk, defaults=STUB, **settings) as daemon:
+    with (
+        tiny_disk(tmp_path / "disk", "64m") as disk,
+        logged(tmp_path, Daemon(disk, defaults=STUB, **settings)) as daemon,
+    ):
         daemon.drop(song, "slow/song.wav")
         eventually(lambda: daemon.events("checkpoint"), 60, "a chunk is on the disk")
         ballast = disk / "ballast"
