@@ -213,6 +213,7 @@ class Service:
                 self._surviving(partial(self._dispatcher.takeover.recovered, spool, found))
             settle_statuses(spool, self._dispatcher.board.jobs)
         self._metrics.ready.set(1)
+        self._view = picture(self._dispatcher, self._alarm)  # who waited for the manager's word finds /health ready
         self._manager.ready()
         logs.get().info(
             "ready", version=__version__, pid=os.getpid(), spools=[str(spool.root) for spool in self._spools]

@@ -372,6 +372,7 @@ def other_drop_ins_leave_it_working() -> None:
         conf = DROP_INS / f"{name}.conf"
         sh(f"install -D -m 0644 systemd/stemd.service.d/{name}.conf {conf}; systemctl daemon-reload")
         sh("systemctl restart stemd")
+        assert get("/readyz"), "READY is what /readyz says, at once"
         drop(name)
         eventually(lambda wanted=name: result(wanted), f"a job with {name}")
         conf.unlink()
