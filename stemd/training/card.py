@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,22 @@ from stemd.training.keeping import read_json, whole
 
 CURVE = "curve.svg"
 _HELD_OUT = "held-out synthetic (another soundfont, voices that training never heard)"
+_APART = "pieces of real songs that training never heard"
 _SEEN = "not held out (training may have heard them, their soundfont or their voices)"
 
 
-def write(folder: Path, scores: Path, log: Path | None) -> Path:
-    """``MODEL_CARD.md`` in the model's folder, and the curve beside it where there is a log.
+def write(folder: Path, scores: Sequence[Path], log: Path | None) -> Path:
+    """``MODEL_CARD.md`` in the model's folder, and the curve beside it where there is a log. A table for each of
+    ``scores``; the first also says how fast it is.
 
     Raises:
         StemdError: STEMD-M004, the folder was not exported or the scores are of another model.
     """
-    facts, judged, record = read_json(folder / "training.json"), read_json(scores), read_json(folder / "stemd.json")
-    if not facts or not judged or judged["sha256"] != record["files"][f"{folder.name}.safetensors"]["sha256"]:
-        raise StemdError("STEMD-M004", f"{scores} does not judge the weights in {folder}")
+    facts, record = read_json(folder / "training.json"), read_json(folder / "stemd.json")
+    judged = [read_json(each) for each in scores]
+    for path, each in zip(scores, judged, strict=True):
+        if not facts or not each or each["sha256"] != record["files"][f"{folder.name}.safetensors"]["sha256"]:
+            raise StemdError("STEMD-M004", f"{path} does not judge the weights in {folder}")
     if log is not None and log.is_file():
         points = curve.smoothed(curve.read(log, "loss"))
         with whole(folder / CURVE) as file:
@@ -35,16 +39,10 @@ def write(folder: Path, scores: Path, log: Path | None) -> Path:
     return target
 
 
-def text(facts: Mapping[str, Any], judged: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+def text(facts: Mapping[str, Any], judged: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> str:
     """The card in Markdown."""
-    name, course, speed = facts["name"], facts["course"], judged["speed"]
+    name, course, speed = facts["name"], facts["course"], judged[0]["speed"]
     weights = record["files"][f"{name}.safetensors"]
-    before = judged["scores"].get("previous nano", {}).get("si_sdr", {}).get("mean")
-    now, floor = (judged["scores"][method]["si_sdr"]["mean"] for method in ("this model", "signal processing"))
-    kind = _HELD_OUT if judged["held_out"] else _SEEN
-    compared = f"plain signal processing {floor:.2f} dB" + (
-        "" if before is None else f", the previous one {before:.2f} dB"
-    )
     return f"""# Model card: {name}
 
 **What it is.** A small music source separator (drums, bass, other, vocals; 44.1 kHz stereo) that makes the real engine
@@ -52,7 +50,7 @@ run on a machine without a network. An instance of `demucs.hdemucs.HDemucs`, spe
 {facts["parameters"] / 1e6:.2f} M parameters in half precision, {weights["bytes"] / 1e6:.2f} MB. A fallback, not a
 replacement for htdemucs, whose quality is far above it.
 
-**How good.** Mean SI-SDR on {judged["songs"]} {kind} songs: {now:.2f} dB; {compared}.
+**How good.** {" ".join(_how_good(facts, each) for each in judged)}
 
 **How it was made.** {_beginning(facts["origin"])} by `python -m stemd.training` (docs/training.md):
 {facts["segments"]} segments of {course["segment"]:g} s, {facts["cpu_seconds"] / 3600:.2f} CPU hours, seed
@@ -61,12 +59,11 @@ replacement for htdemucs, whose quality is far above it.
 **Training material and licences.** {_material(facts["material"])}
 THIRD_PARTY_NOTICES.md beside this card has the notices. This is an engineers' statement, not legal advice.
 
-**Scores** on {judged["songs"]} {kind} songs. SI-SDR is the mean over songs, SDR
-the median over songs of the median over seconds (not museval). *Absent stem* is how loud a stem comes out that is not
-in the mixture, against the mixture (median; lower is better). *Ideal mask* is about the most that a mask can reach.
+**Scores.** SI-SDR is the mean over songs, SDR the median over songs of the median over seconds (not museval). *Absent
+stem* is how loud a stem comes out that is not in the mixture, against the mixture (median; lower is better). *Ideal
+mask* is about the most that a mask can reach.
 
-{table(judged["scores"])}
-
+{"".join(_scores(facts, each) for each in judged)}
 **Speed** in stemd with default settings, on the machine that judged it and beside whatever else it did:
 {speed["realtime"]} × realtime with {speed.get("threads")} threads ({speed["seconds"]:g} s of noise).
 
@@ -82,6 +79,32 @@ in the mixture, against the mixture (median; lower is better). *Ideal mask* is a
 Versions: {", ".join(f"{key} {value}" for key, value in facts["versions"].items() if value)}.
 SHA-256: {weights["sha256"]}
 """
+
+
+def _how_good(facts: Mapping[str, Any], judged: Mapping[str, Any]) -> str:
+    before = judged["scores"].get("previous nano", {}).get("si_sdr", {}).get("mean")
+    now, floor, mixture = (
+        judged["scores"][method]["si_sdr"]["mean"] for method in ("this model", "signal processing", "mixture")
+    )
+    compared = "" if before is None else f", the previous nano {before:.2f} dB"
+    return (
+        f"Mean SI-SDR on {_songs(facts, judged)}: {now:.2f} dB; the mixture {mixture:.2f} dB, "
+        f"plain signal processing {floor:.2f} dB{compared}."
+    )
+
+
+def _scores(facts: Mapping[str, Any], judged: Mapping[str, Any]) -> str:
+    return f"On {_songs(facts, judged)}:\n\n{table(judged['scores'])}\n\n"
+
+
+def _songs(facts: Mapping[str, Any], judged: Mapping[str, Any]) -> str:
+    """What it was judged on; held out is only what cannot have been in the material."""
+    if judged["held_out"]:
+        return f"{judged['songs']} {_HELD_OUT} songs"
+    real = set(judged.get("real", ()))
+    if real and judged.get("only_real") and real.isdisjoint(facts["material"].get("real", ())):
+        return f"{judged['songs']} {_APART} ({', '.join(sorted(real))})"
+    return f"{judged['songs']} {_SEEN} songs"
 
 
 def _beginning(origin: str | None) -> str:

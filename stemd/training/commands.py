@@ -108,7 +108,7 @@ def _add_results(command: _Add) -> None:
     evaluate.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     card = command("card", _card, "write the model card from the scores")
     card.add_argument("model", type=Path)
-    card.add_argument("--scores", type=Path, required=True)
+    card.add_argument("--scores", type=Path, action="append", required=True, help="of the held-out songs first")
     card.add_argument("--log", type=Path, help="the run's log.jsonl, for the curve")
 
 
@@ -167,12 +167,15 @@ def _evaluate(chosen: argparse.Namespace) -> None:
     from stemd.training.keeping import write_json
 
     torch.set_num_threads(chosen.threads)
-    tested = judging.trials(shelf.take(chosen.shelf), chosen.songs, chosen.seconds)
+    songs = shelf.take(chosen.shelf)
+    tested = judging.trials(songs, chosen.songs, chosen.seconds)
     progress = Progress("evaluate", 0, "separations", chosen.json)
     previous = chosen.previous or judging.BUNDLED
     found = judging.evaluate(chosen.model, previous, tested, progress, speed_seconds=chosen.speed)
     made_of = list(inputs(chosen.shelf))  # recordings alone have no record: nobody knows whether they are held out
     found["held_out"] = bool(made_of) and all(made["voices"] == "held-out" for made in made_of)
+    found["real"] = sorted({str(song.facts["real"]) for song in songs if "real" in song.facts})
+    found["only_real"] = all("real" in song.facts for song in songs)
     write_json(chosen.out, found)
     speed = found["speed"]
     told = f"{judging.table(found['scores'])}\n\n{speed['realtime']} x realtime, {speed.get('threads')} threads"

@@ -99,14 +99,25 @@ def test_the_card_tells_the_scores_and_refuses_those_of_other_weights(exported: 
     }
     path = tmp_path / "scores.json"
     path.write_text(json.dumps(scores))
-    text = card.write(exported, path, None).read_text()
+    text = card.write(exported, [path], None).read_text()
     assert "5 held-out synthetic" in text and "| this model | SI-SDR, dB | 1.00 | 2.00 | 3.00 | – | 2.00 |" in text
     assert "13.5 × realtime with 2 threads" in text and scores["sha256"] in text
     path.write_text(json.dumps({**scores, "held_out": False}))
-    assert "not held out" in card.write(exported, path, None).read_text()
+    assert "not held out" in card.write(exported, [path], None).read_text()
     path.write_text(json.dumps({**scores, "sha256": "0"}))
     with pytest.raises(StemdError, match="does not judge"):
-        card.write(exported, path, None)
+        card.write(exported, [path], None)
+
+
+def test_real_songs_are_called_apart_only_where_none_was_learnt_from():
+    row = {"mean": 2.0, **dict.fromkeys(("drums", "bass", "other", "vocals"), 2.0)}
+    methods = ("mixture", "signal processing", "this model")
+    table = {method: dict.fromkeys(("si_sdr", "sdr", "leak"), row) for method in methods}
+    judged = {"held_out": False, "songs": 7, "scores": table, "real": ["k"], "only_real": True}
+    apart, heard = {"material": {"real": ["cs", "li"]}}, {"material": {"real": ["cs", "k"]}}
+    assert "7 pieces of real songs that training never heard (k): 2.00 dB" in card._how_good(apart, judged)
+    assert "not held out" in card._how_good(heard, judged)
+    assert "not held out" in card._how_good(apart, {**judged, "only_real": False}), "the others may have been heard"
 
 
 @pytest.mark.slow
