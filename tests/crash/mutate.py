@@ -39,7 +39,7 @@ _OF_DELETION = (
 )
 #: Tried instead, where the guard was taken out of a module that only they are about.
 TESTS_OF = {
-    **dict.fromkeys(("books", "keyring", "trail", "trash", "erase", "retention"), _OF_DELETION),
+    **dict.fromkeys(("books", "keyring", "trail", "trash", "erase", "retention", "handover"), _OF_DELETION),
     "album": ("tests/crash/test_album_states.py", "tests/crash/test_album_steps.py", "tests/unit/spool/test_album.py"),
     "ledger": ("tests/crash/test_album_states.py", "tests/crash/test_album_steps.py", "tests/unit/spool/test_album.py"),
     "shelf": ("tests/crash/test_checkpoint_states.py",),

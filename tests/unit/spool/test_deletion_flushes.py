@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stemd.core.job import JobState
-from stemd.spool import belongings, durable, erase, ledger, retention, steps, trash
+from stemd.spool import belongings, durable, erase, handover, ledger, retention, steps, trash
 from stemd.spool.belongings import Subject
 from stemd.spool.books import Books, bury
 from stemd.spool.trail import Trail
@@ -65,6 +65,13 @@ def test_a_record_is_flushed_before_the_head_that_names_it(books):
     second = flushed_during(lambda: trail.record("two"))
     (file,) = books.trail.iterdir()
     assert second == [file, books.head]
+
+
+def test_a_hand_over_that_is_forgotten_is_forgotten_for_good(way):
+    handover.folder(way.spool).mkdir()
+    way.published()
+    forgotten = lambda: handover.forget(way.spool, user="everyone")  # noqa: E731
+    assert handover.folder(way.spool) in flushed_during(forgotten)
 
 
 def test_a_torn_line_is_cut_off_for_good(books):

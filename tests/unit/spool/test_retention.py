@@ -111,6 +111,13 @@ def test_a_living_jobs_status_is_never_touched_even_if_it_says_ended(way):
     assert list(holdings.statuses(way.spool)) == []
 
 
+def test_a_status_that_says_living_is_never_touched_even_if_nothing_of_the_job_is_seen(way):
+    sidecar.write_status(way.spool, "J", {"state": "running"})
+    assert list(holdings.statuses(way.spool)) == []
+    sidecar.write_status(way.spool, "J", {"state": "done"})
+    assert len(list(holdings.statuses(way.spool))) == 1
+
+
 def test_what_a_consumer_took_away_is_no_error(way, books, trail, monkeypatch):
     way.configure(retention__outbox="0s")
     first, _ = way.published(way.drop("one.wav", b"one"))
