@@ -28,6 +28,11 @@ from stemd.worker.setup import Setup
 _PASSED_ON = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "CUDA_VISIBLE_DEVICES", "TZ"})
 #: And what it needs to fetch a model; the proxies' names are written in capitals or not.
 _NETWORK = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "STEMD_OFFLINE"})
+#: Which of their kernels the libraries take where a person has chosen: other ones give other last bits.
+_KERNELS = frozenset(
+    {"OPENBLAS_CORETYPE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"}
+    | {"NPY_DISABLE_CPU_FEATURES"}
+)
 #: glibc keeps freed blocks instead of giving them back page by page: a fifth to a third faster, same numbers.
 _MALLOC = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592:glibc.malloc.hugetlb=1"
 _STDERR_TAIL = 8192
@@ -247,7 +252,8 @@ def _explain(status: int) -> str:
 
 def scrubbed(environ: Mapping[str, str], threads: int) -> dict[str, str]:
     """What a process of ours gets of ``environ``, for ``threads`` threads."""
-    passed = {key: value for key, value in environ.items() if key in _PASSED_ON or key.upper() in _NETWORK}
+    known = _PASSED_ON | _KERNELS
+    passed = {key: value for key, value in environ.items() if key in known or key.upper() in _NETWORK}
     counts = {key: str(threads) for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     return {
         **passed,

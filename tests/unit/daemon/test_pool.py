@@ -199,6 +199,7 @@ def test_a_worker_sees_only_what_it_needs_of_the_environment(site, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     monkeypatch.setenv("STEMD_HTTP__LISTEN", "null")
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
     rest = "import json; os.write(1, json.dumps({'event': 'env', 'env': dict(os.environ)}).encode() + b'\\n')"
     site.speaking(monkeypatch, rest=rest)
     site.hear(lambda: site.owner.said)
@@ -206,6 +207,7 @@ def test_a_worker_sees_only_what_it_needs_of_the_environment(site, monkeypatch):
     assert not {"AWS_SECRET_ACCESS_KEY", "PYTHONPATH", "STEMD_HTTP__LISTEN"} & environment.keys()
     assert environment["PATH"] == os.environ["PATH"]
     assert environment["OMP_NUM_THREADS"] == "1"
+    assert environment["OPENBLAS_CORETYPE"] == "Haswell"
     assert environment["HF_HUB_OFFLINE"] == "1"
 
 
