@@ -10,7 +10,7 @@ STUB = {"engine": "stub", "model": "stub"}
 
 def test_a_damaged_result_is_counted_and_told_once(tmp_path):
     song = write_wav(tmp_path / "song.wav", seconds=1.0)
-    with Daemon(tmp_path, defaults=STUB, self_audit={"every": "500ms"}) as daemon:
+    with Daemon(tmp_path, defaults=STUB, self_audit={"every": "500ms"}, log={"names": "clear"}) as daemon:
         daemon.drop(song)
         eventually(daemon.results, 30, "it is done")
         eventually(lambda: daemon.events("self_audit"), 30, "it looked")
