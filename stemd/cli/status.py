@@ -116,6 +116,7 @@ def details(view: JobView) -> str:
         "stage": view.stage,
         "progress": f"{view.progress:.0%}" if view.job_uuid else None,
         "left": report.duration(view.eta_seconds) or None,
+        "speed": f"× {view.realtime_factor:.1f} realtime" if view.realtime_factor else None,
         "engine": view.engine,
         "model": view.model,
         "attempts": view.attempts or None,

@@ -91,13 +91,13 @@ def idle(daemon: Daemon, seconds: float) -> dict[str, float]:
     """CPU time of the daemon as a share of one core, and its resident memory (bytes), over ``seconds`` of rest."""
     assert daemon.process is not None
     pid = daemon.process.pid
-    before, started = _cpu_seconds(pid), time.monotonic()
+    before, started = cpu_seconds(pid), time.monotonic()
     time.sleep(seconds)
-    share = (_cpu_seconds(pid) - before) / (time.monotonic() - started)
+    share = (cpu_seconds(pid) - before) / (time.monotonic() - started)
     return {"seconds": seconds, "cpu_share": share, "rss_bytes": psutil.Process(pid).memory_info().rss}
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 

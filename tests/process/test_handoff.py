@@ -102,6 +102,22 @@ def test_a_webhook_that_fails_first_hears_of_success_and_failure_with_one_key_ea
     assert failed[0]["log"] == "job.log.jsonl"
 
 
+def test_a_hostile_name_is_text_for_a_receiver(tmp_path, receiver):
+    names = ["evil \x1b[2J\n\u202e.wav", "\udcff<script>.wav"]
+    (tmp_path / "noise").write_bytes(b"no recording")
+    with Daemon(tmp_path, defaults=STUB, handoff={"webhook": receiver.url}) as daemon:
+        daemon.drop(tmp_path / "noise", names[0])
+        daemon.drop(write_wav(tmp_path / "song.wav", seconds=0.5), names[1])
+        eventually(lambda: len(daemon.events("handed_over")) == 2, 120, "both are taken")
+    for headers, body in receiver.got:
+        assert all(0x20 <= byte < 0x7F for byte in body), "nothing a terminal or a log would obey"
+        assert not any("evil" in value or "script" in value for value in headers.values())
+    documents = {document["state"]: document for document in (json.loads(body) for _, body in receiver.got)}
+    assert "\x1b" not in documents["failed"]["error"]["message"]
+    assert documents["failed"]["result"].startswith(str(daemon.spool.orphan / "everyone"))
+    assert not {"\x1b", "\n", "<", "\udcff"} & set(documents["done"]["result"])
+
+
 def test_what_was_not_taken_survives_a_kill_and_never_keeps_jobs_waiting(tmp_path, receiver):
     receiver.hold.clear()
     song = write_wav(tmp_path / "song.wav", seconds=0.5)

@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+from stemd.cli.status import details
 from stemd.core.job import new_job_id
+from stemd.ops.jobs import JobView
 from stemd.spool import probes, sidecar
 from tests.support.spools import make_spool
 
@@ -59,6 +62,13 @@ def test_a_file_in_the_inbox_is_a_job_too(site):
     path = site.spool.inbox / "song.mp3"
     path.write_bytes(b"x")
     assert site.json("status", path)["reason"]["code"] == "STEMD-S017"
+
+
+def test_one_job_tells_how_fast_it_is_once_that_is_known():
+    view = JobView("/spool", "0192f0c1-0000-7000-8000-000000000001", "running", realtime_factor=3.14, eta_seconds=75.0)
+    facts = dict(line.split(maxsplit=1) for line in details(view).splitlines())
+    assert (facts["left"], facts["speed"]) == ("1:15", "× 3.1 realtime")
+    assert "speed" not in details(replace(view, realtime_factor=None))
 
 
 def test_list_filters(site):
