@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from stemd import __version__
-from stemd.core.access import by_uid
+from stemd.core.access import Person, by_uid
 from stemd.core.config import Config, Loaded
 from stemd.core.errors import DISK_TROUBLE, Exit, StemdError
 from stemd.core.job import JobState
@@ -167,7 +167,10 @@ class Service:
         self._dispatcher.upkeep = deleting.tick
         self._dispatcher.board.tell = self._chronicle.job
         desk, own = Desk(steering.answer, deleting, self._chronicle), os.getuid()
-        known = partial(by_uid, self._config, own=own)
+
+        def known(uid: int) -> Person:
+            return by_uid(self._config, uid, own)  # by the configuration of now: a reload may name others
+
         server = ControlServer(self._config, self._selector, desk.answer, partial(desk.who, known))
         stack.callback(server.close)
 

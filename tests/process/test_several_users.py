@@ -146,6 +146,14 @@ def test_a_file_in_the_shared_inbox_is_its_owners_to_steer_and_the_operators(gov
     assert stemd(governed, OLA, "drain")[0] == 0
 
 
+def test_who_may_what_follows_a_reload(governed):
+    assert stemd(governed, ANA, "drain")[0] == 77
+    governed.configure(users={"ana": {"uid": ANA, "role": "operator"}})
+    assert governed.stemd("reload").returncode == 0
+    assert stemd(governed, ANA, "drain")[0] == 0
+    assert stemd(governed, OLA, "resume")[0] == 77, "no user any more"
+
+
 def test_an_entry_of_an_inbox_is_its_owners_to_hold(governed, tmp_path):
     assert stemd(governed, OLA, "drain")[0] == 0
     song = write_wav(tmp_path / "song.wav", seconds=1.0).read_bytes()
