@@ -102,8 +102,8 @@ def test_worker_unready(site, told):
 
 def test_worker_ended(site, told):
     worker = Mock(job_id=None, pid=7, killed_for=None)
-    site.runs.worker_died(worker, "signal 9")
-    assert (one(told, "worker_ended")["how"], one(told, "worker_ended")["reason"]) == ("signal 9", "died")
+    site.runs.worker_died(worker, "signal SIGSEGV")
+    assert (one(told, "worker_ended")["how"], one(told, "worker_ended")["reason"]) == ("signal SIGSEGV", "died")
     assert 'stemd_worker_exits_total{reason="died"} 1.0' in site.board.metrics.render().decode()
 
 
