@@ -77,3 +77,16 @@ def model_supply(config_file: Path | None) -> tuple[Path, str | None, tuple[str,
             raise
         return default_models(os.environ), None, ()
     return config.paths.models, config.models.from_, config.models.pickles
+
+
+def engines_folder(config_file: Path | None) -> Path:
+    """Where engines have environments of their own; without a configuration, the usual place."""
+    from stemd.core.config import load
+    from stemd.core.config.places import default_engines
+
+    try:
+        return load(config_file).config.paths.engines
+    except StemdError as error:
+        if config_file is not None or error.code != "STEMD-C001":
+            raise
+        return default_engines(os.environ)

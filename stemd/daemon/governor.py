@@ -207,7 +207,10 @@ class Governor:
 
     def _raw(self, worker: Worker, watched: _Watched, children: Mapping[int, list[int]] | None) -> Raw:
         leaf = watched.leaf
-        processes = sampling.tree(worker.pid, children) if leaf is None else sampling.processes(leaf.pids())
+        if leaf is not None:
+            processes = sampling.processes(leaf.pids())
+        else:
+            processes = sampling.tree_now(worker.pid) if children is None else sampling.tree(worker.pid, children)
         seen = sampling.counted(processes)
         if leaf is None:
             return seen

@@ -16,6 +16,8 @@ from stemd.daemon.cgroups.leaf import Reading
 #: A process that is not there any more, or not ours to look at.
 Gone = psutil.Error
 _VMSTAT = Path("/proc/vmstat")
+#: Kernels may be built without it (``CONFIG_PROC_CHILDREN``).
+_LISTS_CHILDREN = Path("/proc/thread-self/children").exists()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,13 @@ class Raw:
 
 
 def children_of_all() -> Mapping[int, list[int]]:
-    """Every process's children."""
+    """Every process's children, of ``/proc/PID/stat`` (proc(5)): psutil takes nearly three times as long."""
     found: dict[int, list[int]] = {}
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            found.setdefault(process.ppid(), []).append(process.pid)
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if name.isdecimal():
+            with suppress(OSError, ValueError, IndexError), open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+                after_name = file.read().rpartition(b")")[2]  # a name may hold anything
+                found.setdefault(int(after_name.split(None, 2)[1]), []).append(int(name))
     return found
 
 
@@ -46,6 +50,22 @@ def tree(pid: int, children: Mapping[int, list[int]] | None) -> list[psutil.Proc
     pids = [pid]
     for each in pids:
         pids += children.get(each, [])
+    return processes(pids)
+
+
+def tree_now(pid: int) -> list[psutil.Process]:
+    """As ``tree``, by the kernel's own lists (``/proc/PID/task/TID/children``): a tenth of the work.
+
+    What starts or ends at this moment may be missing, so this is for counting and not for ending processes.
+    """
+    if not _LISTS_CHILDREN:
+        return tree(pid, None)
+    pids = [pid]
+    for each in pids:
+        with suppress(OSError):
+            for thread in os.listdir(f"/proc/{each}/task"):  # noqa: PTH208
+                with suppress(OSError), open(f"/proc/{each}/task/{thread}/children") as file:  # noqa: PTH123
+                    pids += map(int, file.read().split())
     return processes(pids)
 
 

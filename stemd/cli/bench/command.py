@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from stemd import __version__
 from stemd.cli import options, report
-from stemd.cli.bench import figures, machine, page, processes, tuning
-from stemd.cli.bench.contest import Contest, Plan
+from stemd.cli.bench import figures, goals, machine, page, processes, tuning
+from stemd.cli.bench.contest import Plan
+from stemd.cli.bench.measuring import Measuring
 
 _SAME = (
     "both: demucs {demucs}, torch {torch}, cpu, {threads} threads, the same weights ({model}), no shifts, 24-bit wav"
 )
+
+
+def _minutes(context: click.Context, option: click.Parameter, value: str | None) -> tuple[float, ...]:
+    try:
+        found = tuple(sorted(float(each) for each in (value or "").split(",") if each.strip()))
+    except ValueError:
+        found = (0.0,)
+    if any(not 0 < each <= 1440 for each in found):
+        raise click.BadParameter("give minutes, such as 1,6,60")
+    return found
 
 
 @click.command()
@@ -26,7 +38,16 @@ _SAME = (
 @click.option(
     "--random", is_flag=True, help="A model of htdemucs' size with random weights instead of one of the store."
 )
-@click.option("--full", is_flag=True, help="Five rounds and a file of five minutes: for figures to publish.")
+@click.option(
+    "--fast",
+    type=click.Choice(["bf16", "fp16"]),
+    help="The one file once more in this precision; its error is measured first.",
+)
+@click.option("--spleeter", "with_spleeter", is_flag=True, help="The spleeter command too (2stems), where it is here.")
+@click.option("--lengths", callback=_minutes, metavar="M,M…", help="Memory, time to the first block: tracks of M min.")
+@click.option("--length-model", metavar="NAME", help="The model for --lengths.  [default: that of --model]")
+@click.option("--service", "with_service", is_flag=True, help="What the daemon itself costs: rest, claims, throughput.")
+@click.option("--full", is_flag=True, help="All of these, with a file of five minutes and lengths of 1, 6, 60 minutes.")
 @click.option(
     "--report",
     "folder",
@@ -37,7 +58,13 @@ _SAME = (
 @click.option("--tune", is_flag=True, help="Only try the ways to compute again, remember the best, and show them all.")
 @options.common
 def bench(
-    config_file: Path | None, as_json: bool, random: bool, full: bool, folder: Path | None, tune: bool, **given: Any
+    config_file: Path | None,
+    as_json: bool,
+    random: bool,
+    folder: Path | None,
+    tune: bool,
+    lengths: Sequence[float],
+    **given: Any,
 ) -> None:
     """stemd and the demucs command side by side: seconds, ratios, memory.
 
@@ -50,8 +77,11 @@ def bench(
     from stemd.engines import models
 
     store, _ = options.model_store(config_file)
+    full, length_model = given.pop("full"), given.pop("length_model")
+    with_spleeter, with_service = (given.pop(f"with_{name}") or full for name in ("spleeter", "service"))
     if full:
-        given |= {"rounds": max(given["rounds"], 5), "seconds": max(given["seconds"], 300.0)}
+        given |= {"seconds": max(given["seconds"], 300.0), "fast": given["fast"] or "bf16"}
+        lengths = lengths or (1.0, 6.0, 60.0)
     here = machine.look()
     with processes.stage() as root:
         if random:
@@ -63,51 +93,43 @@ def bench(
             tuning.again(given["model"], store.absolute(), config_file, here, as_json)
             return
         plan = Plan(store=store.absolute(), threads=here.cores, **given)
-        report.note("what is fast on this machine, and how fast it could be …")
-        found = tuning.measured(plan.model, plan.store, "auto", root / "state" / "tuning", here.cores)
-        contest = Contest(plan, root, report.note)
-        comparisons = contest.hold()
-    facts = {**_facts(plan, here, contest), "tuning": found}
-    document = {**facts, "workloads": [each.to_dict() for each in comparisons]}
-    if folder is not None:
-        page.write(folder, document)
+        run = Measuring(plan, root, here, report.note)
+        parts: dict[str, Callable[[], None]] = {}
+        if with_spleeter:
+            parts["Spleeter"] = partial(run.spleeter, options.engines_folder(config_file), random)
+        if lengths:
+            parts["length"] = partial(run.lengths, length_model or plan.model, lengths)
+        if with_service:
+            parts["the service"] = run.service
+        run.contest()
+        for name, part in [("", lambda: None), *parts.items()]:
+            run.attempt(name, part)
+            if folder is not None:
+                page.write(folder, run.document)  # what comes later must not cost what there is
+    document = run.document
     if as_json:
         report.document(**document)
     else:
-        _show(plan, facts, comparisons)
-        click.echo(tuning.sentence(found))
+        _show(document)
 
 
-def _facts(plan: Plan, here: machine.Machine, contest: Contest) -> dict[str, Any]:
-    return {
-        "machine": here.to_dict(),
-        "versions": {"stemd": __version__, **{key: contest.model[key] for key in ("demucs", "torch")}},
-        "settings": {
-            "model": plan.model,
-            "model_sha256": contest.model["sha256"],
-            "rounds": plan.rounds,
-            "device": "cpu",
-            "threads": plan.threads,
-            "output": "wav, 24 bit",
-        },
-        "outputs": {"max_difference": figures.worst(contest.differences), "stems": contest.differences},
-        "busy": figures.busy(here.load, here.cores),
-    }
-
-
-def _show(plan: Plan, facts: dict[str, Any], comparisons: list[figures.Comparison]) -> None:
-    here, versions = facts["machine"], facts["versions"]
+def _show(document: dict[str, Any]) -> None:
+    here, versions, settings = document["machine"], document["versions"], document["settings"]
     click.echo(
         f"{here['cpu']}, {here['cores']} cores, {here['memory'] / 2**30:.1f} GiB; {here['system']}, "
         f"Python {here['python']}; load average before: {here['load']:.2f}"
     )
-    click.echo(f"stemd {versions['stemd']}; " + _SAME.format(**versions, threads=plan.threads, model=plan.model))
-    click.echo("\n" + report.table(figures.HEADERS, [each.row() for each in comparisons]) + "\n")
+    said = {**versions, "threads": settings["threads"], "model": settings["model"]}
+    click.echo(f"stemd {versions['stemd']}; " + _SAME.format(**said))
+    rounds = settings["rounds"]
+    click.echo("\n" + report.table(figures.HEADERS, map(figures.row, document["workloads"])) + "\n")
     click.echo(
-        f"Median (least–most) of {plan.rounds} round{'s' * (plan.rounds > 1)}. Ratio: seconds of the demucs command by "
+        f"Median (least–most) of {rounds} round{'s' * (rounds > 1)}. Ratio: seconds of the other command by "
         "those of stemd in the same round. ×: times realtime.\n"
         "MiB: most resident memory of all processes of a side at one time; stemd's with its daemon."
     )
-    click.echo(figures.agreement(facts["outputs"]["max_difference"]))
-    if facts["busy"]:
-        click.echo(facts["busy"])
+    click.echo(figures.agreement(document["outputs"]["max_difference"]))
+    click.echo(tuning.sentence(document["tuning"]))
+    click.echo("\n" + report.table(goals.HEADERS, goals.rows(document)))
+    for said in [*document["not_measured"], *([document["busy"]] if document["busy"] else [])]:
+        click.echo(said)

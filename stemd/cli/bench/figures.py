@@ -11,7 +11,7 @@ from typing import Any
 _BUSY_SHARE = 0.5
 #: Largest difference at which two outputs count as the same: −80 dB, where a 24-bit step is −138.
 AGREEMENT = 1e-4
-HEADERS = ("WORKLOAD", "STEMD s", "DEMUCS s", "RATIO", "STEMD ×", "DEMUCS ×", "STEMD MiB", "DEMUCS MiB")
+HEADERS = ("WORKLOAD", "AGAINST", "STEMD s", "OTHER s", "RATIO", "STEMD ×", "OTHER ×", "STEMD MiB", "OTHER MiB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,37 +46,33 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One workload (``audio_seconds`` of sound in ``files`` files), done by both; run *n* of each is of round *n*."""
+    """One workload (``audio_seconds`` of sound in ``files`` files), done by both; run *n* of each is of round *n*.
 
+    ``program`` is the other side: what is typed to run it. ``what`` names the workload for those who look for it.
+    """
+
+    what: str
     name: str
     files: int
     audio_seconds: float
     stemd: Sequence[Run]
-    demucs: Sequence[Run]
+    other: Sequence[Run]
+    program: str = "demucs"
 
     @property
     def ratios(self) -> list[float]:
-        """How many times as long the ``demucs`` command took as stemd, round by round."""
-        return [theirs.seconds / ours.seconds for ours, theirs in zip(self.stemd, self.demucs, strict=True)]
-
-    def row(self) -> tuple[str, ...]:
-        """The cells below ``HEADERS``."""
-        sides = (self.stemd, self.demucs)
-        return (
-            self.name,
-            *(str(Spread.of(run.seconds for run in side)) for side in sides),
-            str(Spread.of(self.ratios)),
-            *(_short(self._realtime(side).median) for side in sides),
-            *(str(round(_peak(side) / 2**20)) for side in sides),
-        )
+        """How many times as long the other took as stemd, round by round."""
+        return [theirs.seconds / ours.seconds for ours, theirs in zip(self.stemd, self.other, strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
         return {
+            "what": self.what,
             "name": self.name,
+            "program": self.program,
             "files": self.files,
             "audio_seconds": self.audio_seconds,
             "stemd": self._side(self.stemd),
-            "demucs": self._side(self.demucs),
+            "other": self._side(self.other),
             "ratio": {**Spread.of(self.ratios).to_dict(), "rounds": [round(each, 4) for each in self.ratios]},
         }
 
@@ -90,6 +86,24 @@ class Comparison:
 
     def _realtime(self, runs: Sequence[Run]) -> Spread:
         return Spread.of(self.audio_seconds / run.seconds for run in runs)
+
+
+def row(workload: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cells below ``HEADERS`` of what ``Comparison.to_dict`` gave."""
+    sides = (workload["stemd"], workload["other"])
+    return (
+        workload["name"],
+        workload["program"],
+        *(spread(side["seconds"]) for side in sides),
+        spread(workload["ratio"]),
+        *(_short(side["realtime"]["median"]) for side in sides),
+        *(str(round(side["peak_rss_bytes"] / 2**20)) for side in sides),
+    )
+
+
+def spread(of: Mapping[str, Any]) -> str:
+    """The cell of what ``Spread.to_dict`` gave."""
+    return str(Spread(of["median"], of["min"], of["max"]))
 
 
 def _peak(runs: Sequence[Run]) -> int:

@@ -51,8 +51,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
-def running(command: Sequence[str], log: Path, threads: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that talks into ``log``; at the end of the block it and all its children are gone."""
+def running(
+    command: Sequence[str], log: Path, threads: int, extra: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that talks into ``log``; at the end of the block it and all its children are gone.
+
+    ``extra`` is added to its environment.
+    """
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -60,7 +65,7 @@ def running(command: Sequence[str], log: Path, threads: int) -> Iterator[subproc
             stdout=output,
             stderr=output,
             cwd=log.parent,
-            env=environment(threads),
+            env={**environment(threads), **(extra or {})},
             start_new_session=True,
             preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509  safe: this process has one thread
         )
@@ -124,7 +129,15 @@ def tool(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> 
     Raises:
         StemdError: STEMD-E002, it failed.
     """
-    command = [sys.executable, "-P", "-m", module, *arguments]
+    return program([sys.executable, "-P", "-m", module, *arguments], module, env)
+
+
+def program(command: Sequence[str], name: str, env: Mapping[str, str] | None = None) -> str:
+    """What a program called ``name`` prints.
+
+    Raises:
+        StemdError: STEMD-E002, it failed.
+    """
     answer = subprocess.run(
         command,
         capture_output=True,
@@ -134,7 +147,7 @@ def tool(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> 
         check=False,
     )
     if answer.returncode != 0:
-        raise StemdError("STEMD-E002", f"{module} failed: {printable(last_line(answer.stderr))}")
+        raise StemdError("STEMD-E002", f"{name} failed: {printable(last_line(answer.stderr))}")
     return answer.stdout
 
 

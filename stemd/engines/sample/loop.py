@@ -29,7 +29,11 @@ def write(folder: Path, lengths: Sequence[float]) -> list[Path]:
     for number, length in enumerate(lengths):
         turned = np.roll(song, -round(number * _STEP_SECONDS * RATE), axis=0)
         paths.append(folder / f"{number + 1:02}.wav")
-        soundfile.write(paths[-1], np.resize(turned, (round(length * RATE), 2)), RATE, subtype="PCM_24")
+        with soundfile.SoundFile(paths[-1], "w", RATE, 2, "PCM_24") as file:
+            left = round(length * RATE)
+            while left > 0:
+                file.write(turned[:left])
+                left -= len(turned)
     return paths
 
 

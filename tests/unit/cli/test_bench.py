@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -20,10 +21,13 @@ import pytest
 from click.testing import CliRunner
 
 from stemd.cli import report
-from stemd.cli.bench import figures, machine, page, processes, tuning
+from stemd.cli.bench import figures, goals, machine, page, processes, service, spleeter, tuning
+from stemd.cli.bench.contest import Plan
 from stemd.cli.bench.figures import Comparison, Run, Spread
+from stemd.cli.bench.measuring import Measuring
 from stemd.cli.main import main
 from stemd.core.errors import StemdError
+from stemd.engines.environments import Environment
 from tests.support.daemon import eventually
 
 MIB = 2**20
@@ -44,28 +48,28 @@ def test_a_single_number_has_no_range():
 
 def test_ratios_are_taken_round_by_round():
     # A slow machine in the second round slows both down: the ratio must not see it.
-    comparison = Comparison("x", 1, 60.0, runs(10.0, 40.0, 10.0), runs(20.0, 80.0, 30.0))
+    comparison = Comparison("x", "x", 1, 60.0, runs(10.0, 40.0, 10.0), runs(20.0, 80.0, 30.0))
     assert comparison.ratios == [2.0, 2.0, 3.0]
     assert comparison.to_dict()["ratio"] == {"median": 2.0, "min": 2.0, "max": 3.0, "rounds": [2.0, 2.0, 3.0]}
 
 
 def test_a_round_that_one_side_lacks_is_an_error():
     with pytest.raises(ValueError, match="zip"):
-        _ = Comparison("x", 1, 60.0, runs(1.0, 1.0), runs(1.0)).ratios
+        _ = Comparison("x", "x", 1, 60.0, runs(1.0, 1.0), runs(1.0)).ratios
 
 
 def test_realtime_and_memory():
-    comparison = Comparison("x", 10, 200.0, [Run(50.0, MIB), Run(40.0, 3 * MIB)], runs(100.0, 100.0))
+    comparison = Comparison("x", "x", 10, 200.0, [Run(50.0, MIB), Run(40.0, 3 * MIB)], runs(100.0, 100.0))
     stemd = comparison.to_dict()["stemd"]
     assert stemd["realtime"] == {"median": 4.5, "min": 4.0, "max": 5.0}
     assert stemd["peak_rss_bytes"] == 3 * MIB
 
 
 def test_the_table():
-    comparison = Comparison("1 × 60 s", 1, 60.0, runs(10.0, 20.0, 15.0), runs(30.0, 30.0, 30.0, peak=900 * MIB))
-    lines = report.table(figures.HEADERS, [comparison.row()]).splitlines()
+    one = Comparison("one", "1 × 60 s", 1, 60.0, runs(10.0, 20.0, 15.0), runs(30.0, 30.0, 30.0, peak=900 * MIB))
+    lines = report.table(figures.HEADERS, [figures.row(one.to_dict())]).splitlines()
     assert lines[0].split("  ")[0] == "WORKLOAD"
-    cells = ["1 × 60 s", "15.0 (10.0–20.0)", "30.0", "2.00 (1.50–3.00)", "4.00", "2.00", "300", "900"]
+    cells = ["1 × 60 s", "demucs", "15.0 (10.0–20.0)", "30.0", "2.00 (1.50–3.00)", "4.00", "2.00", "300", "900"]
     assert lines[1].split() == " ".join(cells).split()
 
 
@@ -151,7 +155,7 @@ def test_a_model_that_is_not_here_is_said_before_anything_runs(model: str, code:
 
 @contextmanager
 def bench(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    size = ["--seconds", "3", "--files", "2", "--file-seconds", "2", "--rounds", "1"]
+    size = ["--seconds", "3", "--files", "2", "--file-seconds", "2", "--rounds", "1", "--lengths", "0.1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "stemd", "bench", *size, "--json"],
         stdout=subprocess.PIPE,
@@ -179,12 +183,17 @@ def test_a_small_contest(tmp_path: Path):
         stdout, stderr = process.communicate(timeout=500)
     assert process.returncode == 0, stderr
     facts = json.loads(stdout)
-    assert [(each["files"], each["audio_seconds"]) for each in facts["workloads"]] == [(1, 3), (1, 3), (2, 4), (2, 4)]
+    found = {each["what"]: (each["files"], each["audio_seconds"]) for each in facts["workloads"]}
+    short = {"short cold": (1, 2), "short warm": (1, 2), "shortest": (1, 6)}
+    assert found == {"one": (1, 3), **short, "many": (2, 4), "many call": (2, 4)}
     for each in facts["workloads"]:
         check_side(each["stemd"], each["audio_seconds"])
-        check_side(each["demucs"], each["audio_seconds"])
-        ratio = each["demucs"]["seconds"]["median"] / each["stemd"]["seconds"]["median"]
+        check_side(each["other"], each["audio_seconds"])
+        ratio = each["other"]["seconds"]["median"] / each["stemd"]["seconds"]["median"]
         assert each["ratio"]["median"] == pytest.approx(ratio, rel=0.01)
+    (length,) = facts["lengths"]["tracks"]
+    assert 0 < length["first_block"] < length["seconds"] and length["peak_rss"] > 50 * MIB
+    assert facts["worker_ready_seconds"] > 0
     for kind in ("one", "many"):
         assert set(facts["outputs"]["stems"][kind]) == {"drums", "bass", "other", "vocals"}
     assert facts["outputs"]["max_difference"] <= figures.AGREEMENT
@@ -242,26 +251,122 @@ def test_the_trials_as_a_table():
     assert "42% of the 400 GFLOP/s" in tuning.sentence(FOUND)
 
 
-def test_a_report_is_a_page_a_picture_and_a_document(tmp_path: Path):
-    comparison = Comparison("1 × 60 s, a < b", 1, 60.0, runs(10.0, 20.0, 15.0), runs(30.0, 30.0, 40.0))
-    document = {
+def document(**more: Any) -> dict[str, Any]:
+    workload = Comparison("one", "1 × 60 s, a < b", 1, 60.0, runs(10.0, 20.0, 15.0), runs(30.0, 30.0, 40.0))
+    return {
         "machine": {"cpu": "AMD", "cores": 2, "memory": 2**34, "load": 3.2, "system": "Linux", "python": "3.11"},
         "versions": {"stemd": "1", "demucs": "4.1", "torch": "2.13"},
         "settings": {"model": "htdemucs-random", "rounds": 3, "threads": 2, "output": "wav, 24 bit"},
         "outputs": {"max_difference": 1e-7, "stems": {}},
         "busy": figures.busy(3.2, 2),
         "tuning": FOUND,
-        "workloads": [comparison.to_dict()],
+        "fast": None,
+        "workloads": [workload.to_dict()],
+        "not_measured": ["nothing else"],
+        **more,
     }
-    page.write(tmp_path / "docs", document)
+
+
+def test_a_report_is_a_page_a_picture_and_a_document(tmp_path: Path):
+    found = document()
+    page.write(tmp_path / "docs", found)
     text = (tmp_path / "docs" / "performance.md").read_text()
-    assert "| 1 × 60 s, a < b | 15.0 (10.0–20.0) | 30.0 (30.0–40.0) | 2.67 (1.50–3.00) | 4.00 | 300 | 300 |" in text
+    assert "| 1 × 60 s, a < b | demucs | 15.0 (10.0–20.0) | 30.0 (30.0–40.0) | 2.67 (1.50–3.00) | 4.00 | 2" in text
     assert "**The machine was busy" in text and "random weights" in text and "stems are the same" in text
-    assert json.loads((tmp_path / "docs" / "performance.json").read_text()) == document
+    assert "nothing else" in text and "No graphics card" in text and "By length" not in text
+    assert json.loads((tmp_path / "docs" / "performance.json").read_text()) == found
     drawn = ElementTree.parse(tmp_path / "docs" / "performance.svg").getroot()
     bars = [each for each in drawn.iter("{http://www.w3.org/2000/svg}rect") if each.get("x")]
     widths = [float(each.get("width", 0)) for each in bars]
     assert len(bars) == 2 and widths[1] == pytest.approx(2 * widths[0], abs=0.2)
+
+
+LENGTHS = {
+    "model": "nano",
+    "tracks": [
+        {"minutes": 6.0, "peak_rss": 700 * MIB, "seconds": 40.0, "first_block": 1.5, "realtime": 9.0},
+        {"minutes": 60.0, "peak_rss": 710 * MIB, "seconds": 400.0, "first_block": 9.25, "realtime": 9.0},
+    ],
+}
+SERVICE = {
+    "idle": {"cpu_share": 0.001, "rss_bytes": 50 * MIB},
+    "idle_after": {"cpu_share": 0.002, "rss_bytes": 60 * MIB},
+    "claim_ms": {"n": 60, "p50": 8.0, "p90": 12.0, "p99": 120.0, "max": 120.0},
+    "jobs": {"count": 300, "seconds": 10.0, "per_second": 30.0},
+    "inbox": {"files": 10_000, "seconds": 0.4},
+}
+
+
+def test_the_page_has_the_other_parts_where_they_were_measured():
+    fast = {**FOUND, "precision": "bf16", "warnings": ["the transformer was computed in bf16: -68 dB of error here"]}
+    text = page.markdown(document(lengths=LENGTHS, service=SERVICE, fast=fast))
+    assert "| 60 | 710 | 9.2 | 400.0 | 9.00 |" in text
+    assert "p50 8.0 ms, p99 120.0 ms" in text and "30.0/s" in text and "0.10% of a core, 50 MiB" in text
+    assert "-68 dB of error here" in text and "`precision: bf16`" in text
+
+
+def test_each_goal_is_reached_missed_or_not_measured():
+    found = {
+        name: (figure, verdict)
+        for name, _, _, figure, verdict in goals.rows(document(lengths=LENGTHS, service=SERVICE))
+    }
+    assert found["one long track against the demucs command, float32"] == ("2.67 ×", "aim")
+    assert found["share of the machine's float32 peak"] == ("41.9 %", "MISSED")
+    assert found["peak memory, one hour"] == ("710 MiB", "aim")
+    assert found["and above that of 5 or 6 minutes"] == ("10 MiB", "must")
+    assert found["first finished block of one hour"] == ("9.25 s", "must")
+    assert found["drop → claim, p99"] == ("120 ms", "MISSED")
+    assert found["Spleeter, 5 min, memory"] == ("not measured", "")
+    assert found["worker ready, libraries and model loaded"] == ("not measured", "")
+
+
+def test_an_hour_that_was_not_measured_has_no_verdict():
+    short = {**LENGTHS, "tracks": LENGTHS["tracks"][:1]}
+    found = {row[0]: row[3] for row in goals.rows(document(lengths=short))}
+    assert found["peak memory, one hour"] == found["and above that of 5 or 6 minutes"] == "not measured"
+
+
+def test_ranks_are_those_of_measured_values():
+    assert service.summary([each / 1000 for each in range(1, 101)]) == {
+        "n": 100, "p50": 50.0, "p90": 90.0, "p99": 99.0, "max": 100.0
+    }  # fmt: skip
+    assert service.summary([0.002])["p99"] == 2.0
+
+
+def test_what_the_service_costs_is_measured_on_a_real_daemon(tmp_path: Path):
+    found = service.measure(tmp_path, service.Plan(jobs=3, drops=2, rest=0.2, files=20), lambda said: None)
+    assert found["claim_ms"]["n"] == 2 and found["claim_ms"]["p50"] > 0
+    assert found["jobs"]["count"] == 3 and found["jobs"]["per_second"] > 0
+    assert found["inbox"]["files"] == 20 and found["idle"]["rss_bytes"] > 20 * MIB
+
+
+def test_a_part_that_fails_leaves_the_others(tmp_path: Path):
+    run = Measuring(Plan("nano", tmp_path, 1, 1.0, 1, 1.0, 1), tmp_path, machine.look(), lambda said: None, document())
+
+    def failing() -> None:
+        raise StemdError("STEMD-E006", "it failed")
+
+    run.attempt("Spleeter", failing)
+    assert "it failed" in run.document["not_measured"][-1] and run.document["workloads"]
+    assert "it failed" in page.markdown(run.document)
+
+
+def test_what_spleeter_lacks_is_said(tmp_path: Path):
+    place = Environment("spleeter", tmp_path / "engines" / "spleeter")
+    assert "engines install spleeter" in str(spleeter.lacking(place, tmp_path))
+    place.root.mkdir(parents=True)
+    lock = hashlib.sha256(place.lock.read_bytes()).hexdigest()
+    (place.root / "stemd-environment.json").write_text(json.dumps({"lock": lock}))
+    assert "models fetch 2stems" in str(spleeter.lacking(place, tmp_path))
+    (tmp_path / "2stems").mkdir()
+    (tmp_path / "2stems" / "checkpoint").write_text("")
+    assert spleeter.lacking(place, tmp_path) is None
+
+
+@pytest.mark.parametrize("minutes", ["0", "1,x", "2000"])
+def test_lengths_are_minutes(minutes: str):
+    result = CliRunner().invoke(main, ["bench", "--lengths", minutes])
+    assert result.exit_code == 2 and "1,6,60" in result.stderr
 
 
 def test_tuning_anew_is_shown_and_remembered(tmp_path: Path):

@@ -31,9 +31,10 @@ def worker() -> Iterator[Worker]:
         process.wait()
 
 
-def test_a_process_counts_with_its_children(worker):
+@pytest.mark.parametrize("tree", [lambda pid: sampling.tree(pid, None), sampling.tree_now], ids=["all", "now"])
+def test_a_process_counts_with_its_children(worker, tree):
     def memory(pid):
-        return sampling.counted(sampling.tree(pid, None)).memory
+        return sampling.counted(tree(pid)).memory
 
     eventually(lambda: memory(worker.pid) > 80 * MIB, 20)
     eventually(lambda: memory(os.getpid()) > memory(worker.pid), 20)
@@ -51,3 +52,21 @@ def test_what_a_killed_worker_took_is_counted_to_the_end(worker):
     governor.measure(worker)
     governor.buried(worker)
     assert worker.usage.cpu_seconds == took, "a process that is gone says 0"
+
+
+def test_without_the_kernels_lists_all_processes_are_looked_at(worker, monkeypatch):
+    monkeypatch.setattr(sampling, "_LISTS_CHILDREN", False)
+    eventually(lambda: len(sampling.tree_now(worker.pid)) == 2, 20)
+
+
+def test_a_name_cannot_hide_a_child(worker):
+    """``/proc/PID/stat`` gives the name as it is, parentheses and spaces too."""
+    rename = "import ctypes; ctypes.CDLL(None).prctl(15, b') S 1 (x'); import time; print(flush=True); time.sleep(600)"
+    child = subprocess.Popen([sys.executable, "-c", rename], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    with child.stdout:
+        child.stdout.readline()
+        assert child.pid in sampling.children_of_all()[os.getpid()]
+        assert child.pid not in sampling.children_of_all().get(1, [])
+        child.kill()
+        child.wait()
