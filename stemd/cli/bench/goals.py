@@ -42,9 +42,14 @@ class Goal:
         return "MISSED"
 
 
-def _ratio(what: str) -> Callable[[Mapping[str, Any]], float]:
+def _ratio(what: str, least: float) -> Callable[[Mapping[str, Any]], float]:
+    """The ratio of a workload; one of less than ``least`` seconds of audio says nothing about the goal."""
+
     def find(document: Mapping[str, Any]) -> float:
-        return float(_workload(document, what)["ratio"]["median"])
+        workload = _workload(document, what)
+        if workload["audio_seconds"] < least:
+            raise LookupError
+        return float(workload["ratio"]["median"])
 
     return find
 
@@ -69,15 +74,15 @@ def _growth(document: Mapping[str, Any]) -> float:
 
 
 GOALS: Sequence[Goal] = (
-    Goal("one long track against the demucs command, float32", 1.6, 2.2, " ×", True, _ratio("one")),
-    Goal("many short files against a loop of the command, float32", 1.8, 2.3, " ×", True, _ratio("many")),
-    Goal("the long track in fast mode against the command", 2.3, 3.5, " ×", True, _ratio("fast")),
+    Goal("one track of 5 min against the demucs command, float32", 1.6, 2.2, " ×", True, _ratio("one", 300)),
+    Goal("ten files of 20 s against a loop of the command, float32", 1.8, 2.3, " ×", True, _ratio("many", 200)),
+    Goal("the same in fast mode against the command", 2.3, 3.5, " ×", True, _ratio("fast", 300)),
     Goal("share of the machine's float32 peak", 45, 55, " %", True, lambda d: 100 * d["tuning"]["share_of_peak"]),
     Goal("peak memory, one hour", 1536, 1126, " MiB", False, lambda d: _longest(d)["peak_rss"] / _MIB),
     Goal("and above that of 5 or 6 minutes", 20, 0, " MiB", False, _growth),
     Goal("first finished block of one hour", 15, 8, " s", False, lambda d: _longest(d)["first_block"]),
-    Goal("Spleeter, 20 s file, worker loaded, against its command", 8, 12, " ×", True, _ratio("spleeter 20")),
-    Goal("Spleeter, 5 min, against its command", 2, 3, " ×", True, _ratio("spleeter 300")),
+    Goal("Spleeter, 20 s file, worker loaded, against its command", 8, 12, " ×", True, _ratio("spleeter 20", 20)),
+    Goal("Spleeter, 5 min, against its command", 2, 3, " ×", True, _ratio("spleeter 300", 300)),
     Goal("Spleeter, 5 min, memory", 1229, 922, " MiB", False,
          lambda d: _workload(d, "spleeter 300")["stemd"]["peak_rss_bytes"] / _MIB),
     Goal("worker ready, libraries and model loaded", 4, 2.5, " s", False, lambda d: d["worker_ready_seconds"]),
