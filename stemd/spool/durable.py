@@ -163,13 +163,15 @@ def append(path: Path, line: bytes) -> None:
     """Append one line; it and the file's name are on the disk on return.
 
     A torn last line, which a power cut may leave, is ended first, so that it costs itself and not this one too. A line
-    that failed is cut off again: it does not count, and whoever tries again makes it anew.
+    that failed is cut off again: it does not count, and whoever tries again makes it anew. Where even that fails the
+    line may be read later; who must know for certain cuts the file back before the next (``cut``).
     """
-    fresh = not path.exists()
     with io_errors(f"append to {path.name!r}"):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         try:
             size = os.fstat(descriptor).st_size
+            if size == 0:
+                _flush_name(path)  # before there is a line in it: one that stood there by mistake would be read
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
             try:
                 _write_all(descriptor, b"\n" * torn + line + b"\n")
@@ -181,8 +183,27 @@ def append(path: Path, line: bytes) -> None:
                 raise
         finally:
             os.close(descriptor)
-    if fresh:
+
+
+def _flush_name(path: Path) -> None:
+    """The name of a file without content is on the disk on return; else the file is not there any more."""
+    try:
         fsync(path.parent)
+    except StemdError:
+        with suppress(OSError):
+            path.unlink()
+        raise
+
+
+def cut(path: Path, size: int) -> None:
+    """Cut a file that lines are appended to back to ``size`` bytes, if it is longer. Absent is fine."""
+    with io_errors(f"cut {path.name!r}"), suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if os.fstat(descriptor).st_size > size:
+                os.ftruncate(descriptor, size)
+        finally:
+            os.close(descriptor)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

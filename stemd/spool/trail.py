@@ -50,6 +50,7 @@ class Trail:
         self.keys = Keyring(books.keys)
         self._lock = threading.Lock()
         self._behind = False
+        self._unsure: tuple[Path, int] | None = None
         self.end = _repair(books)
         head = read_head(books)
         if head is None or head.seq > self.end.seq or _differs(books, head):
@@ -120,7 +121,7 @@ class Trail:
                 body = {"seq": point.seq + 1, **entry, "prev": point.hash}
                 point = Point(point.seq + 1, digest(body))
                 lines.append(json.dumps({**body, "hash": point.hash}, ensure_ascii=True).encode())
-            durable.append(_current(self.books, self.end), b"\n".join(lines))
+            self._append(b"\n".join(lines))
             self.end = point
             step("T1")
             self._behind = True
@@ -129,6 +130,15 @@ class Trail:
                 self._behind = False
             step("T2")
             return point
+
+    def _append(self, lines: bytes) -> None:
+        """What failed before is no part of the trail, whatever the disk made of it: it is cut off first."""
+        if self._unsure is not None:
+            durable.cut(*self._unsure)
+        path = _current(self.books, self.end)
+        self._unsure = (path, path.stat().st_size if path.exists() else 0)
+        durable.append(path, lines)
+        self._unsure = None
 
     def prune(self, before: float, actor: Person | None = None) -> int:
         """Forget whole months that ended before ``before`` (seconds since 1970); returns how many records that was."""

@@ -167,6 +167,29 @@ def test_a_record_that_the_disk_refused_can_be_told_again(books, trail, monkeypa
     assert [record["seq"] for record in trails.records(books)] == list(range(1, 8))
 
 
+@pytest.mark.parametrize("refused", ["the first line", "its name", "the line and to cut it off"])
+def test_whatever_the_disk_refuses_the_chain_goes_on(books, monkeypatch, refused):
+    if refused == "the line and to cut it off":
+        Trail(books).record("started")
+    trail = Trail(books)
+    before = trail.end.seq
+    refuse_flushes(monkeypatch, lambda path: path == books.trail if refused == "its name" else path.suffix == ".jsonl")
+    if refused == "the line and to cut it off":
+        monkeypatch.setattr(os, "ftruncate", refuse)
+    for _ in range(2):
+        with pytest.raises(StemdError):
+            trail.record("claimed", user="ben")
+    monkeypatch.undo()
+    trail.record("claimed", user="ana")
+    trail.record("claimed", user="ana")
+    assert list(verify(books)) == []
+    assert [record["seq"] for record in trails.records(books)] == list(range(1, before + 3))
+
+
+def refuse(*_: object) -> None:
+    raise OSError(errno.EIO, "no")
+
+
 def test_a_head_that_the_disk_refused_is_written_before_the_next_record(books, trail, monkeypatch):
     refuse_flushes(monkeypatch, lambda path: path.suffix == ".head")
     assert trail.record("claimed", user="ben").seq == 7, "it is in the trail"
