@@ -33,11 +33,12 @@ _ANSWERS = 50
 
 @dataclass(slots=True)
 class _Task:
-    """Something that was asked for; ``subject`` is there for an erasure, whose jobs must be stopped first."""
+    """Something that was asked for; ``subject`` and ``jobs`` are there for an erasure: they must be stopped first."""
 
     number: str
     work: Callable[[], Mapping[str, Any]]
     subject: Subject | None = None
+    jobs: frozenset[str] = frozenset()
     progress: dict[str, Any] = field(default_factory=dict)
     future: Future[Mapping[str, Any]] | None = None
 
@@ -124,7 +125,7 @@ class Deleting:
         def carry_out() -> Mapping[str, Any]:
             return erase.carry_out(self._config, self._books, self._chronicle.trail, order)
 
-        return self._begin(_Task(self._number(), carry_out, subject))
+        return self._begin(_Task(self._number(), carry_out, subject, frozenset(found.jobs)))
 
     def _number(self) -> str:
         return str(max(map(int, self._tasks), default=0) + 1)
@@ -156,23 +157,23 @@ class Deleting:
         self._dispatcher.suspended = bool(open_ones)
         for task in open_ones:
             assert task.subject is not None
-            if task.future is None and self._stopped(task.subject):
+            if task.future is None and self._stopped(task.subject, task.jobs):
                 self._dispatcher.quotas.forget(user=task.subject.user, job=task.subject.job)
                 self._submit(task)
 
-    def _stopped(self, subject: Subject) -> bool:
+    def _stopped(self, subject: Subject, jobs: frozenset[str]) -> bool:
         """Whether nothing of the subject is at work any more; what is, is told to stop."""
         board, sealer = self._dispatcher.board, self._dispatcher.sealer
         if any(sealer.busy(live) for live in board.jobs.values()):
             return False
-        concerned = [live for live in board.jobs.values() if self._concerns(subject, live)]
+        concerned = [live for live in board.jobs.values() if live.id in jobs or self._concerns(subject, live)]
         for live in concerned:
             if not live.cancelling or live.state is not JobState.RUNNING:
                 self._stop(live)
         for album in list(board.albums):
             if album == subject.job or (subject.user is not None and self._album_of(album) == subject.user):
                 del board.albums[album]
-        return not any(self._concerns(subject, live) for live in board.jobs.values())
+        return not any(live.id in jobs or self._concerns(subject, live) for live in board.jobs.values())
 
     def _concerns(self, subject: Subject, live: Live) -> bool:
         if subject.user is not None:

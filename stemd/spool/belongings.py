@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,12 +66,12 @@ class Found:
             self.hashes.add(digest)
 
 
-def find(config: Config, subject: Subject) -> Found:
-    """Everything of ``subject`` in all spools."""
+def find(config: Config, subject: Subject, known: Set[str] = frozenset()) -> Found:
+    """Everything of ``subject`` in all spools. ``known`` are jobs that are known to belong to it, if it is a job."""
     found = Found()
     for root in config.spool:
         spool = Spool(root)
-        wanted = _wanted(spool, subject)
+        wanted = _wanted(spool, subject, known)
         for part in (_in_work, _in_outbox, _in_orphan, _in_status):
             part(spool, config, subject, wanted, found)
         if subject.user is not None:
@@ -106,18 +106,26 @@ def entries_of(spool: Spool, config: Config, user: str) -> Iterator[Path]:
                 yield path
 
 
-def _wanted(spool: Spool, subject: Subject) -> set[str]:
-    """The jobs that are meant by a job: itself, those it was split into, and those that followed it."""
+def _wanted(spool: Spool, subject: Subject, known: Set[str]) -> set[str]:
+    """The jobs that are meant by a job: itself, those it was split into, those that followed it; finished or not."""
     if subject.job is None:
         return set()
-    wanted = {subject.job}
+    wanted, came_of = {subject.job, *known}, list(_lineage(spool))
+    while more := {job for job, origins in came_of if job and job not in wanted and not wanted.isdisjoint(origins)}:
+        wanted |= more
+    return wanted
+
+
+def _lineage(spool: Spool) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each job that came of others, and those: the one whose stems it mixes, the album it was in."""
     for home in (spool.work, *_children(spool.orphan)):
         for folder in _children(home):
             origin = durable.read_json(folder / "origin.json") or {}
-            album = origin.get("album")
-            if origin.get("follows") in wanted or (isinstance(album, dict) and album.get("job_uuid") == subject.job):
-                wanted.add(folder.name if home == spool.work else holdings.job_of(folder))
-    return wanted - {""}
+            if origins := holdings.origins(origin):
+                yield folder.name if home == spool.work else holdings.job_of(folder), origins
+    for each in holdings.finished(spool):
+        if each.origins:
+            yield each.job, each.origins
 
 
 def _in_work(spool: Spool, config: Config, subject: Subject, wanted: set[str], found: Found) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,4 +89,10 @@ def bury(books: Books, jobs: list[str]) -> None:
 
 def is_buried(books: Books, job: str) -> bool:
     """Whether the job was erased; an id that is no name of a file is none that was."""
-    return bool(job) and "/" not in job and job not in {".", ".."} and os.path.lexists(books.erased / job)
+    return tombstones(books)(job)
+
+
+def tombstones(books: Books) -> Callable[[str], bool]:
+    """``is_buried`` for many jobs."""
+    folder = os.fspath(books.erased)
+    return lambda job: bool(job) and "/" not in job and job not in {".", ".."} and os.path.lexists(f"{folder}/{job}")

@@ -31,8 +31,11 @@ _MOVED_AWAY = 10
 def stage(work: WorkDir, job: Job, document: Mapping[str, Any], source_tags: Mapping[str, str]) -> None:
     """Steps P0 and P1, in the worker: sidecars, the kept source, and the manifest last; all of it on the disk.
 
-    ``document`` is the manifest; the stems are in ``out.partial`` already, flushed and read back by the engine.
+    ``document`` is the manifest; the stems are in ``out.partial`` already, flushed and read back by the engine. Of a
+    job that followed another one the manifest says which: an erasure of the one takes the other along.
     """
+    if (follows := read_origin(work).get("follows")) is not None:
+        document = {**document, "follows": follows}
     for file in document["files"]:
         tags = sidecar.tags(document, file, source_tags)
         durable.write_json(work.partial / f"{file['name']}.tags.json", tags, durable=False)  # flushed with the stems

@@ -129,7 +129,7 @@ def carry_out(config: Config, books: Books, trail: Trail, order: Order) -> dict[
         StemdError: the disk failed; the order stands, and can be carried out again.
     """
     for _ in range(_PASSES):
-        found = belongings.find(config, order.subject)
+        found = belongings.find(config, order.subject, order.jobs)
         order.take_over(found)
         _write(books, order)
         bury(books, sorted(order.jobs))

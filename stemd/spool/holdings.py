@@ -16,6 +16,8 @@ from stemd.spool.layout import Spool
 
 Area = Literal["outbox", "album", "orphan", "status", "logs", "caches"]
 AREAS: tuple[Area, ...] = ("outbox", "album", "orphan", "status", "logs", "caches")
+#: Bytes read at once; all of nearly every record.
+_BLOCK = 1 << 16
 _ENDED = frozenset(state.value for state in JobState if state.ended)
 
 
@@ -23,16 +25,23 @@ _ENDED = frozenset(state.value for state in JobState if state.ended)
 class Holding:
     """One thing that is kept: a folder of outbox/ or orphan/, or a file.
 
-    ``since`` is when its term began, ``until`` when it ends if its own records say so (seconds since 1970).
+    ``since`` is when its term began, ``until`` when it ends if its own records say so (seconds since 1970); ``origins``
+    are the jobs that it came of: the one whose stems it mixes, the album it was in.
     """
 
     area: Area
-    path: Path
+    place: str
     since: float
     until: float | None = None
     job: str = ""
     user: str = ""
     inbox: str = ""
+    origins: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> Path:
+        """Made when it is asked for: most of a hundred thousand are only counted."""
+        return Path(self.place)
 
 
 def everything(spool: Spool, state: Path) -> Iterator[Holding]:
@@ -48,25 +57,25 @@ def finished(spool: Spool) -> Iterator[Holding]:
     """Finished folders, and albums' own folders once no finished one is left in them."""
     for user in _folders(spool.outbox):
         for folder in _folders(user.path):
-            yield from _results(Path(folder.path), user.name)
+            yield from _results(folder.path, user.name)
 
 
-def _results(folder: Path, user: str) -> Iterator[Holding]:
-    document = _document(folder / "manifest.json")
+def _results(folder: str, user: str) -> Iterator[Holding]:
+    document = _document(f"{folder}/manifest.json")
     if document is not None:
         marks = document.get("compliance")
         until = _seconds(marks.get("retention_until")) if isinstance(marks, dict) else None
         since = _seconds(document.get("created_at"))
         if since is None:
-            since = folder.stat().st_mtime
-        yield Holding("outbox", folder, since, until, *_whose(document, user))
+            since = os.stat(folder).st_mtime  # noqa: PTH116
+        yield Holding("outbox", folder, since, until, *_whose(document, user), origins(document))
         return
     inner = False
     for child in _folders(folder):
-        for found in _results(Path(child.path), user):
+        for found in _results(child.path, user):
             inner = True
             yield found
-    album = None if inner else _document(folder / "album.json")
+    album = None if inner else _document(f"{folder}/album.json")
     if album is not None and (since := _seconds(album.get("created_at"))) is not None:
         yield Holding("album", folder, since, None, *_whose(album, user))
 
@@ -77,12 +86,12 @@ def failed(spool: Spool) -> Iterator[Holding]:
         if user.name == "_unknown":
             continue
         for folder in _folders(user.path):
-            report = _document(Path(folder.path, "error.json"))
+            report = _document(f"{folder.path}/error.json")
             since = _seconds(report.get("failed_at")) if report else None
             if report is not None and since is not None:
                 marks = report.get("compliance")
                 until = _seconds(marks.get("retention_until")) if isinstance(marks, dict) else None
-                yield Holding("orphan", Path(folder.path), since, until, *_whose(report, user.name))
+                yield Holding("orphan", folder.path, since, until, *_whose(report, user.name))
 
 
 def statuses(spool: Spool) -> Iterator[Holding]:
@@ -91,29 +100,30 @@ def statuses(spool: Spool) -> Iterator[Holding]:
         entries = os.scandir(spool.status)
     except FileNotFoundError:
         return
+    work = os.fspath(spool.work)
     with entries:
         for entry in entries:
             if entry.name.endswith(".json") and not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
-                document = _document(Path(entry.path))
+                document = _document(entry.path)
                 if document is None or document.get("state") not in _ENDED:
                     continue
                 since = _seconds(document.get("updated_at"))
-                if since is not None and not os.path.lexists(spool.work / entry.name[:-5]):
+                if since is not None and not os.path.lexists(f"{work}/{entry.name[:-5]}"):
                     erased = document.get("state") == JobState.ERASED.value  # that much is told of it for a while
                     whose = ("" if erased else entry.name[:-5], *_whose(document, "")[1:])
-                    yield Holding("status", Path(entry.path), since, None, *whose)
+                    yield Holding("status", entry.path, since, None, *whose)
 
 
 def is_status_ended(path: Path) -> bool:
     """Whether a status file is (still) that of a job that has ended."""
-    document = _document(path)
+    document = _document(os.fspath(path))
     return document is not None and document.get("state") in _ENDED
 
 
 def job_of(folder: Path) -> str:
     """The job whose finished or failed folder, or album, this is; empty where it is none."""
     for name in ("manifest.json", "error.json", "album.json"):
-        if (document := _document(folder / name)) is not None:
+        if (document := _document(f"{folder}/{name}")) is not None:
             return str(document.get("job_uuid") or "")
     return ""
 
@@ -121,9 +131,9 @@ def job_of(folder: Path) -> str:
 def _files(area: Area, folder: Path) -> Iterator[Holding]:
     for parent, _, names in os.walk(folder):
         for name in names:
-            path = Path(parent, name)
+            path = f"{parent}/{name}"
             try:
-                yield Holding(area, path, path.lstat().st_mtime)
+                yield Holding(area, path, os.lstat(path).st_mtime)
             except FileNotFoundError:
                 continue
 
@@ -138,14 +148,30 @@ def _folders(path: Path | str) -> Iterator[os.DirEntry[str]]:
         return
 
 
-def _document(path: Path) -> dict[str, Any] | None:
-    """A JSON object; ``None`` for what is absent, torn, of another form, or not ours to read."""
+def _document(path: str) -> dict[str, Any] | None:
+    """A JSON object; ``None`` for what is absent, torn, of another form, or not ours to read.
+
+    A hundred thousand of them: by the shortest way. A pipe or a link that somebody put there is not followed.
+    """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123  a hundred thousand of them: the shortest way
-            value = json.loads(file.read())
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            content = os.read(descriptor, _BLOCK)
+            if len(content) == _BLOCK:
+                content += b"".join(iter(lambda: os.read(descriptor, _BLOCK), b""))
+        finally:
+            os.close(descriptor)
+        value = json.loads(content)
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def origins(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """The jobs that a job came of, from its manifest or its origin."""
+    album = document.get("album")
+    named = (document.get("follows"), album.get("job_uuid") if isinstance(album, dict) else None)
+    return tuple(each for each in named if isinstance(each, str))
 
 
 def _whose(document: Mapping[str, Any], user: str) -> tuple[str, str, str]:

@@ -21,14 +21,14 @@ from stemd.core.access import Person
 from stemd.core.config import Config
 from stemd.core.errors import StemdError
 from stemd.spool import attempts, durable, holdings
-from stemd.spool.books import Books, is_buried
+from stemd.spool.books import Books, tombstones
 from stemd.spool.holdings import Holding
 from stemd.spool.layout import Spool
 from stemd.spool.trail import Trail
 from stemd.spool.trash import Trash, remove_empty
 
 #: Thrown away together before any of it is deleted: one flush for each folder they came from.
-_BATCH = 64
+_BATCH = 256
 #: A clock may run so much faster or slower than the machine's own between two runs …
 _DRIFT = 3600.0
 #: … and a machine may be off for so long without arousing suspicion (seconds).
@@ -159,7 +159,7 @@ def rules_of(config: Config, books: Books) -> Rules:
             "logs": terms.logs, "caches": terms.caches,
         },
         lambda holding: holding.job in config.compliance.held_jobs or held(holding.inbox, holding.user),
-        lambda job: is_buried(books, job),
+        tombstones(books),
     )  # fmt: skip
 
 
@@ -190,7 +190,7 @@ def run(
         Trash(Spool(root)).empty()
     chosen = look(config, books, config.retention.per_run)
     outcome = Outcome(due=chosen.due, held=chosen.held)
-    todo = sorted(chosen.chosen, key=lambda each: (each.area, each.path))  # neighbours share their flushes
+    todo = sorted(chosen.chosen, key=lambda each: (each.area, each.place))  # neighbours share their flushes
     for number in range(0, len(todo), _BATCH):
         apply(config, trail, todo[number : number + _BATCH], outcome, actor)
         told(outcome)

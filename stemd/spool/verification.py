@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from stemd.core.config import Config
 from stemd.core.job import printable
 from stemd.spool.books import Books
+from stemd.spool.ignore import AUDIO_SUFFIXES
 
-#: Of a file so much is read from its beginning and from its end: records are smaller, and tags stand there.
+#: Of a long recording so much is read from its beginning and from its end, where tags stand; all else is read whole.
 _EDGE = 1 << 20
+#: Read at once, and kept of what was read before: longer than anything that is sought.
+_BLOCK, _OVERLAP = 1 << 20, 4096
 #: What may stand beside a user's name without making it another one.
 _WORD = rb"[0-9A-Za-z_.@+-]"
 
@@ -75,11 +80,30 @@ def _holds(path: Path, patterns: list[re.Pattern[bytes]]) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            content = file.read(_EDGE)
             size = os.fstat(file.fileno()).st_size
-            if size > _EDGE:
-                file.seek(max(_EDGE, size - _EDGE))
-                content += file.read(_EDGE)
+            if path.suffix.lower() not in AUDIO_SUFFIXES or size <= 2 * _EDGE:
+                return _says(file, patterns)
+            if _says(io.BytesIO(file.read(_EDGE)), patterns):
+                return True
+            file.seek(size - _EDGE)
+            return _says(file, patterns)
     except OSError:
         return False
-    return any(pattern.search(content) for pattern in patterns)
+
+
+def _says(file: BinaryIO, patterns: list[re.Pattern[bytes]]) -> bool:
+    """Whether one of them stands anywhere in ``file``: block by block, each with the end of the one before it.
+
+    A find at the edge of a window counts only where the file ends there too: what stands beside it is not seen yet, or
+    no more, and it lies inside the window before or after.
+    """
+    window, first = b"", True
+    while True:
+        block = file.read(_BLOCK)
+        first, window = first and not window, window[-_OVERLAP:] + block
+        for pattern in patterns:
+            for match in pattern.finditer(window):
+                if (first or match.start() > 0) and (not block or match.end() < len(window)):
+                    return True
+        if not block:
+            return False

@@ -21,7 +21,7 @@ TERMS = {"outbox": 30 * DAY, "album": 30 * DAY, "orphan": 14 * DAY, "status": 7 
 
 
 def holding(area: str, since: float, **more) -> Holding:
-    return Holding(area, Path(f"/{area}/{since}"), since, **more)
+    return Holding(area, f"/{area}/{since}", since, **more)
 
 
 @pytest.mark.parametrize(("area", "days"), [("outbox", 30), ("album", 30), ("orphan", 14), ("status", 7)])

@@ -1,0 +1,81 @@
+"""What an erasure takes along, and what its search finds."""
+
+from __future__ import annotations
+
+import pytest
+
+from stemd.spool import belongings, deliver, erase, sidecar, verification
+from stemd.spool.belongings import Subject
+from stemd.spool.books import Books
+from stemd.spool.trail import Trail
+from stemd.spool.verification import Secrets, search
+from tests.unit.spool.conftest import measured
+
+HASH = "5e" * 32
+_BLOCK = verification._BLOCK
+
+
+def followed(way) -> tuple[str, str]:
+    """A finished job and the finished mix of its stems."""
+    way.configure(**{"inboxes.mixes.engine": "mix", "defaults.next": "mixes"})
+    _, first = way.published()
+    (work,) = way.spool.jobs()
+    work, mix = way.seal(work)
+    work.partial.mkdir(mode=0o700)
+    inputs = {"inputs": {role: {} for role in mix.inputs}}
+    deliver.stage(work, mix, sidecar.manifest(mix, {**measured([]), **inputs}), {})
+    deliver.to_outbox(way.spool, work, mix)
+    return first.job_uuid, mix.job_uuid
+
+
+def test_a_job_takes_the_finished_mix_of_its_stems_along(way):
+    first, mix = followed(way)
+    other, _ = way.published(way.drop("other.wav", b"another recording"))
+    (kept,) = way.spool.jobs()  # the mix of the other one
+    books = Books.of(way.config)
+    subject = Subject(job=first)
+    found = belongings.find(way.config, subject)
+    assert found.jobs.keys() == {first, mix}
+    receipt = erase.carry_out(way.config, books, Trail(books), erase.begin(books, subject, found, None))
+    assert (receipt["jobs"], receipt["verified"]) == (sorted([first, mix]), True)
+    assert list(way.spool.outbox.glob("*/*/manifest.json")) == [other / "manifest.json"]
+    assert kept.path.exists()
+
+
+def test_a_mix_alone_leaves_what_it_was_made_of(way):
+    first, mix = followed(way)
+    assert belongings.find(way.config, Subject(job=mix)).jobs.keys() == {mix}
+    assert belongings.find(way.config, Subject(job=first)).jobs.keys() == {first, mix}
+
+
+@pytest.mark.parametrize("at", [0, _BLOCK - 32, _BLOCK, 2 * _BLOCK + 17, 5 * _BLOCK // 2, 4 * _BLOCK - 64])
+@pytest.mark.parametrize("secret", [HASH, "zaide-42"])
+def test_long_records_are_read_whole(way, at, secret):
+    size = 4 * _BLOCK
+    books = Books.of(way.config).open()
+    log = way.config.state_of(way.spool.root) / "logs" / "stemd.jsonl"
+    log.parent.mkdir(parents=True)
+    content = bytearray(b" " * size)
+    content[at : at + len(secret)] = secret.encode()
+    log.write_bytes(content)
+    wanted = Secrets("zaide-42", frozenset(), frozenset({HASH}), frozenset())
+    assert [hit.endswith("logs/stemd.jsonl") for hit in search(way.config, books, wanted)] == [True]
+
+
+@pytest.mark.parametrize("shift", range(-9, 10))
+def test_a_longer_name_is_nobody_elses_wherever_the_blocks_end(way, shift):
+    books = Books.of(way.config).open()
+    content = bytearray(b" " * (3 * _BLOCK))
+    for edge in (_BLOCK - verification._OVERLAP, _BLOCK, 2 * _BLOCK - verification._OVERLAP, 2 * _BLOCK):
+        content[edge + shift : edge + shift + 11] = b"xzaide-42.y"
+    (way.spool.root / "long.jsonl").write_bytes(content)
+    assert search(way.config, books, Secrets("zaide-42", frozenset(), frozenset(), frozenset())) == []
+
+
+@pytest.mark.parametrize("at", [0, 5 * _BLOCK - 64])
+def test_the_tags_of_a_long_recording_are_read_at_both_ends(way, at):
+    books = Books.of(way.config).open()
+    content = bytearray(5 * _BLOCK)
+    content[at : at + 64] = HASH.encode()
+    (way.spool.outbox / "long.flac").write_bytes(content)
+    assert search(way.config, books, Secrets(None, frozenset(), frozenset({HASH}), frozenset())) == ["outbox/long.flac"]
