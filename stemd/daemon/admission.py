@@ -98,6 +98,8 @@ class Admission:
         """What to promise an entry; ``None`` while there is no room for it, or too much waits before it."""
         try:
             answer = self._backlogged() or self._room.admit(scanner, found)
+        except StemdError as error:  # the disk does not even say what room it has
+            answer = error
         except OSError:  # it is going, or being changed: the next look sees what has become of it
             return None
         if isinstance(answer, StemdError):

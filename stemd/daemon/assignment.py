@@ -6,7 +6,7 @@ import time
 from enum import Enum, auto
 
 from stemd.core.config import Config
-from stemd.core.errors import StemdError
+from stemd.core.errors import DISK_TROUBLE, StemdError
 from stemd.core.fairness import Shares
 from stemd.core.job import Job, JobId, JobState
 from stemd.core.policy import Defer, Refuse
@@ -66,7 +66,17 @@ class Assignment:
                 self._shares.started(live.user, each.cost)
 
     def _place(self, live: Live, setup: Setup) -> _Placed:
-        """Start, defer or refuse one job, or say what it must wait for."""
+        """Start, defer or refuse one job, or say what it must wait for. Trouble with the disk is that job's alone."""
+        try:
+            return self._turn(live, setup)
+        except StemdError as trouble:
+            if trouble.error_class not in DISK_TROUBLE:
+                raise
+            if live.state is JobState.WAITING:  # what had begun is gone on with by ``Runs.reconcile``
+                self._board.rest(live, trouble)
+            return _Placed.DEALT_WITH
+
+    def _turn(self, live: Live, setup: Setup) -> _Placed:
         assert live.job is not None
         verdict = self._quotas.to_start(live)
         if isinstance(verdict, Defer | Refuse):

@@ -12,13 +12,11 @@ from stemd.core.config import Config
 from stemd.core.errors import DISK_TROUBLE, ErrorClass, StemdError
 from stemd.core.job import JobId, JobState, Outcome
 from stemd.daemon.live import Live
+from stemd.daemon.surviving import REST
 from stemd.ops import logs
 from stemd.ops.metrics import Metrics
 from stemd.spool import album, deliver, durable
 from stemd.spool.layout import Spool, WorkDir
-
-#: How long a job rests that could not be put into orphan/ (seconds).
-_STALL = 30.0
 
 
 class Board:
@@ -52,8 +50,13 @@ class Board:
         return [live for live in self.jobs.values() if live.state is state]
 
     def requeue(self, live: Live, stage: str) -> None:
-        """Back into the queue, whatever it waited for."""
-        live.work.not_before.unlink(missing_ok=True)
+        """Back into the queue, whatever it waited for.
+
+        Raises:
+            StemdError: STEMD-S014, the note that it waits cannot be taken away.
+        """
+        with durable.io_errors("end a job's wait"):
+            live.work.not_before.unlink(missing_ok=True)
         live.enter(JobState.WAITING, stage)
 
     def defer(self, live: Live, reason: StemdError) -> None:
@@ -71,6 +74,10 @@ class Board:
         live.not_before = not_before
         live.enter(JobState.RETRY_WAIT, "waiting to try again", reason=error)
         live.log("retry_scheduled", code=error.code, seconds=round(delay, 1))
+
+    def rest(self, live: Live, trouble: StemdError) -> None:
+        """The disk refuses what the job's turn needs: the next ones' turn comes, this one's again in a while."""
+        self.wait(live, trouble, min(REST, self.config.retry.cap))
 
     def give_up(self, live: Live, error: StemdError) -> None:
         """Into orphan/, with the reason; an earlier reason that the disk did not take stands."""
@@ -93,7 +100,7 @@ class Board:
 
     def _stall(self, live: Live, error: StemdError, trouble: StemdError) -> None:
         """The disk does not even take the explanation of ``error``: keep the job as it is and come back to it."""
-        live.unended, live.not_before = error, time.time() + _STALL
+        live.unended, live.not_before = error, time.time() + REST
         live.enter(JobState.RETRY_WAIT, "the disk refuses", reason=trouble)
         live.log("stalled", code=trouble.code, reason=trouble.message)
 

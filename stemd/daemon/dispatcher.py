@@ -11,6 +11,7 @@ from stemd.core.job import JobState
 from stemd.daemon.admission import Admission
 from stemd.daemon.assignment import Assignment
 from stemd.daemon.board import Board
+from stemd.daemon.live import Live
 from stemd.daemon.pool import Pool, WorkerState
 from stemd.daemon.prober import Prober
 from stemd.daemon.quotas import Quotas
@@ -19,6 +20,7 @@ from stemd.daemon.runs import Runs
 from stemd.daemon.scaling import Scaling
 from stemd.daemon.scanner import Scanner
 from stemd.daemon.sealing import Sealer
+from stemd.daemon.surviving import PAUSE, REST, survives
 from stemd.daemon.takeover import Takeover
 
 #: How often what a deferred job misses is looked for again (seconds).
@@ -32,7 +34,8 @@ _DEFERRED_AT_ONCE = 200
 class Dispatcher:
     """Moves jobs along. ``draining``: nothing new is taken or started; ``suspended``: nor is it while one erases.
 
-    ``upkeep`` is called at each turn with the time (monotonic seconds).
+    ``upkeep`` is called at each turn with the time (monotonic seconds). ``progressed``: the last turn went through
+    scanning, starting and looking after what runs; what the disk refuses one job is no more than that job's trouble.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Dispatcher:
         self.scaling = Scaling(board, pool, runs.forecast)
         self.assignment = Assignment(board, pool, runs, self.room, self.quotas, self.scaling)
         self.draining = self.suspended = False
+        self.progressed = True
         self.upkeep: Callable[[float], None] = lambda now: None
         self._engines: set[str] = set()
         self._deferred_due = self._again_due = 0.0
@@ -64,28 +68,34 @@ class Dispatcher:
     def tick(self) -> float:
         """Do everything that is due; returns for how many seconds nothing more will be, unless something happens."""
         now = time.monotonic()
+        takes = not (self.draining or self.suspended)
+        well = survives(self._count_anew, now)
+        scanned = not takes or survives(self.admission.take_in, now)
+        for part in (self.sealer.tick, self.upkeep, self._end_waits, self._end_deferrals, self.scaling.look):
+            well &= survives(part, now)
+        started = not takes or survives(self._start, now)
+        tended = survives(self.runs.enforce_limits, now)
+        well &= survives(self.runs.reconcile)
+        for part in (self.assignment.trim, self._try_again, self.prober.trim):
+            well &= survives(part, now)
+        self._count()
+        self.progressed = scanned and started and tended
+        return self._pause(time.monotonic()) if well and self.progressed else PAUSE
+
+    def _count_anew(self, now: float) -> None:
         self.room.count_anew()
         self.quotas.count_anew(now)
         self.admission.tell_of_room()
-        if not (self.draining or self.suspended):
-            self.admission.take_in(now)
-        self.sealer.tick(now)
-        self.upkeep(now)
-        self._end_waits(now)
-        self.scaling.look(now)
-        if not (self.draining or self.suspended):
-            self.assignment.assign()
-            self.assignment.keep_loaded(now)
-        self.runs.enforce_limits(now)
-        self.runs.reconcile()
-        self.assignment.trim(now)
+
+    def _start(self, now: float) -> None:
+        self.assignment.assign()
+        self.assignment.keep_loaded(now)
+
+    def _try_again(self, now: float) -> None:
         if now >= self._again_due:
             self._again_due = now + _AGAIN_INTERVAL
             self.board.close_albums()
             self.takeover.again()
-        self.prober.trim(now)
-        self._count()
-        return self._pause(time.monotonic())
 
     def _pause(self, now: float) -> float:
         due = [now + 1.0, self.runs.governor.next_look()]
@@ -100,21 +110,26 @@ class Dispatcher:
     def _end_waits(self, now: float) -> None:
         clock = time.time()
         for live in self.board.in_state(JobState.RETRY_WAIT):
-            if live.not_before is None or live.not_before > clock:
-                continue
-            if live.unended is not None:
-                self.board.give_up(live, live.unended)
-                continue
-            self.board.requeue(live, "queued again")
-            if live.job is None:
-                self.sealer.start(live)
-        if now >= self._deferred_due:
-            self._deferred_due = now + _DEFERRED_INTERVAL
-            deferred = self.board.in_state(JobState.DEFERRED)
-            for live in random.sample(deferred, min(len(deferred), _DEFERRED_AT_ONCE)):
-                if live.job is not None and self.assignment.waits_for(live, live.job) is None:
-                    self.board.requeue(live, "what was missing is there")
-                    live.log("undeferred")
+            if (live.not_before is None or live.not_before <= clock) and not survives(self._end_wait, live):
+                live.not_before = clock + REST
+
+    def _end_wait(self, live: Live) -> None:
+        if live.unended is not None:
+            self.board.give_up(live, live.unended)
+            return
+        self.board.requeue(live, "queued again")
+        if live.job is None:
+            self.sealer.start(live)
+
+    def _end_deferrals(self, now: float) -> None:
+        if now < self._deferred_due:
+            return
+        self._deferred_due = now + _DEFERRED_INTERVAL
+        deferred = self.board.in_state(JobState.DEFERRED)
+        for live in random.sample(deferred, min(len(deferred), _DEFERRED_AT_ONCE)):
+            if live.job is not None and self.assignment.waits_for(live, live.job) is None:
+                self.board.requeue(live, "what was missing is there")
+                live.log("undeferred")
 
     def _count(self) -> None:
         metrics = self.board.metrics

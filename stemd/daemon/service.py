@@ -14,7 +14,7 @@ from typing import Any
 from stemd import __version__
 from stemd.core.access import Person, by_uid
 from stemd.core.config import Config, Loaded
-from stemd.core.errors import DISK_TROUBLE, Exit, StemdError
+from stemd.core.errors import Exit, StemdError
 from stemd.core.job import JobState
 from stemd.daemon import errand, placement
 from stemd.daemon.aftermath import settle_statuses
@@ -37,6 +37,7 @@ from stemd.daemon.scanner import Scanner, door_names
 from stemd.daemon.selfaudit import SelfAudit
 from stemd.daemon.steering import Steering
 from stemd.daemon.stock import Stock
+from stemd.daemon.surviving import survives
 from stemd.engines import base
 from stemd.ops import logs, web
 from stemd.ops.health import Health
@@ -52,8 +53,6 @@ _STATUS_INTERVAL = 5.0
 _RECOVERY_STEP = 600.0
 #: Time asked for at each turn while running jobs finish, so that a long drain needs no other unit (seconds).
 _DRAIN_STEP = 30.0
-#: A pause before the loop goes on after the disk failed it (seconds).
-_AFTER_DISK_TROUBLE = 1.0
 
 
 class Service:
@@ -213,7 +212,7 @@ class Service:
 
         for spool in self._spools:
             for found in recover.recover(spool, progress, self._dispatcher.board.jobs):
-                self._surviving(partial(self._dispatcher.takeover.recovered, spool, found))
+                survives(self._dispatcher.takeover.recovered, spool, found)
             settle_statuses(spool, self._dispatcher.board.jobs)
         self._metrics.ready.set(1)
         self._view = picture(self._dispatcher, self._alarm)  # who waited for the manager's word finds /health ready
@@ -231,24 +230,14 @@ class Service:
                 with suppress(StemdError):  # logged and counted; the old configuration stays
                     self._reload()
             self._lookout.look(time.monotonic())
-            pause = self._surviving(self._dispatcher.tick)
+            pause = self._dispatcher.tick()
             if not self._once and not self._dispatcher.draining:
                 self._canary.fly(time.monotonic())
             self._alarm.look(time.monotonic())
             self._view = picture(self._dispatcher, self._alarm)
             self._tell_manager()
-            self._surviving(partial(self._hear, pause))
+            survives(self._hear, pause)
         self._end()
-
-    def _surviving(self, action: Callable[[], float | None]) -> float:
-        """Do a part of the turn; the disk's troubles are told, and the loop goes on hearing and answering."""
-        try:
-            return action() or 0.0
-        except StemdError as error:
-            if error.error_class not in DISK_TROUBLE:
-                raise
-            logs.get().error("disk_trouble", code=error.code, reason=error.message, remedy=error.remedy)
-            return _AFTER_DISK_TROUBLE
 
     def _finished(self) -> bool:
         dispatcher = self._dispatcher
@@ -347,8 +336,12 @@ class Service:
     # ---- what is shown
 
     def _tell_manager(self) -> None:
-        """After scanning and dispatching, once per turn: the last turn's end was the reaping of workers' words."""
-        self._manager.alive()
+        """Once per turn. The watchdog hears of one that went through scanning, starting, and looking after what runs.
+
+        The last turn's end was the reaping of workers' words.
+        """
+        if self._dispatcher.progressed:
+            self._manager.alive()
         if self._stop_at is not None:
             self._manager.extend(_DRAIN_STEP)
         if self._view.loop_at >= self._next_status:

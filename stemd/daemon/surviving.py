@@ -1,0 +1,26 @@
+"""What the disk keeps one part of a turn from must cost the other parts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec
+
+from stemd.core.errors import DISK_TROUBLE, StemdError
+from stemd.ops import logs
+
+P = ParamSpec("P")
+
+#: How long what the disk refused is left alone (seconds).
+PAUSE, REST = 1.0, 30.0
+
+
+def survives(action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> bool:
+    """Do a part of the turn; whether it went through. The disk's troubles are told, whatever else goes on its way."""
+    try:
+        action(*args, **kwargs)
+    except StemdError as error:
+        if error.error_class not in DISK_TROUBLE:
+            raise
+        logs.get().error("disk_trouble", code=error.code, reason=error.message, remedy=error.remedy)
+        return False
+    return True
