@@ -22,7 +22,10 @@ _PATHS = frozenset({"path", "result", "job_log", "folder"})
 _TEXTS = frozenset({"reason", "message", "remedy", "error", "trace", "exception", "stderr"})
 _AREAS = frozenset({"inbox", "work", "outbox", "orphan", "status", "_unknown"})
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_QUOTED = re.compile(r"(?<!\w)(?:'[^'\n]{3,}'|\"[^\"\n]{3,}\")(?!\w)")
+#: As ``repr`` quotes: it escapes the quote where a name holds both.
+_QUOTED = re.compile(r"(?<!\w)(?:'(?:\\.|[^'\\\n]){3,}'|\"(?:\\.|[^\"\\\n]){3,}\")(?!\w)")
+#: What is said about the operator's own files, not about recordings.
+_OPERATORS = frozenset({"reload_failed", "reload_needs_restart", "http_listening", "limits_not_set", "limits_enforced"})
 #: The shortest name that is looked for in free text: a shorter one would be found in every word.
 _SHORTEST = 3
 #: So many jobs' names are remembered, for what is said later of the job.
@@ -42,15 +45,22 @@ class Pseudonyms:
         return "~" + hmac.new(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:12]
 
     def __call__(self, _: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        job = event.get("job_uuid")
-        about = event.keys() & (_NAMES | _PATHS) or self._is_door(event.get("inbox"))
-        if job is None and not about:
+        if event.get("event") in _OPERATORS:
             return event
-        known = self._names_of(str(job), event)
+        known = self._names_of(str(event.get("job_uuid")), event)
         for key, value in list(event.items()):
-            if isinstance(value, str):
-                event[key] = self._told(key, value, known)
+            event[key] = self._cleaned(key, value, known)
         return event
+
+    def _cleaned(self, key: str, value: Any, known: dict[str, str]) -> Any:
+        """A value of any form: what stands in a list or a table is free text."""
+        if isinstance(value, str):
+            return self._told(key, value, known)
+        if isinstance(value, list | tuple):
+            return [self._free(each, known) if isinstance(each, str) else each for each in value]
+        if isinstance(value, dict):
+            return {inner: self._cleaned(str(inner), each, known) for inner, each in value.items()}
+        return value
 
     def _names_of(self, job: str, event: MutableMapping[str, Any]) -> dict[str, str]:
         """The names that this event and earlier ones of its job are about."""
@@ -74,9 +84,17 @@ class Pseudonyms:
             return home + slash + self.of(door)
         if key not in _TEXTS:
             return self.of(value) if value in known else value
+        return self._free(value, known)
+
+    def _free(self, value: str, known: dict[str, str]) -> str:
         for name in sorted(known, key=len, reverse=True):
             value = value.replace(name, known[name])
-        return _QUOTED.sub(lambda found: f"'{self._path(found[0][1:-1])}'", value)
+        return _QUOTED.sub(self._quoted, value)
+
+    def _quoted(self, found: re.Match[str]) -> str:
+        """What stood in quotes; a frame of a traceback, our own file, as it is."""
+        frame = found.string.startswith(", line ", found.end())
+        return found[0] if frame else f"'{self._path(found[0][1:-1])}'"
 
     def _is_door(self, inbox: object) -> bool:
         """Whether an inbox, its name or its path, is a user's own."""

@@ -52,9 +52,35 @@ def test_free_text_about_a_job_is_cleaned_of_the_names_it_was_told_of_before():
     assert "Input/output error" in seen
 
 
-def test_what_is_about_no_job_stays_as_it_is():
-    event = {"event": "http_listening", "address": "127.0.0.1:1", "reason": "'x' is here"}
-    assert told(Pseudonyms(), **event) == event
+@pytest.mark.parametrize("event", ["http_listening", "reload_failed"])
+def test_what_is_about_the_operators_own_files_stays_as_it_is(event):
+    said = {"event": event, "address": "127.0.0.1:1", "reason": "'inboxes.x' is here"}
+    assert told(Pseudonyms(), **said) == said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"event": "disk_trouble", "reason": "fsync 'Secret Song.wav': Input/output error"},
+        {"event": "pruned", "failed": ["outbox: rename 'Secret Song': Input/output error"], "deleted": {"outbox": 1}},
+        {"event": "stock_failed", "exception": "PermissionError: [Errno 13] no: '/srv/stemd/outbox/ana/Secret Song'"},
+        {"event": "disk_trouble", "reason": f"rename {'Secret “Song”'!r}: no"},
+        {"event": "disk_trouble", "reason": "rename " + repr('it\'s "Secret Song".wav') + ": no"},
+    ],
+)
+def test_what_is_about_no_job_names_no_file_either(said):
+    seen = told(Pseudonyms(), **said)
+    assert "Secret" not in str(seen)
+    assert "ana/" not in str(seen)
+    assert seen.keys() == said.keys()
+    assert seen.get("deleted") == said.get("deleted")
+
+
+def test_a_traceback_still_says_where_it_was():
+    frame = 'File "/usr/lib/stemd/daemon/stock.py", line 7, in look'
+    seen = told(Pseudonyms(), event="stock_failed", exception=f"{frame}\n    x\nOSError: [Errno 5] no: 'Secret.wav'")
+    assert frame in seen["exception"]
+    assert "Secret" not in seen["exception"]
 
 
 @pytest.mark.parametrize("inbox", ["ana", "/srv/stemd/inbox/ana"])
