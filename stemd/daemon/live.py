@@ -157,7 +157,7 @@ class Live:
             "reason": _reason(self.reason),
             "next_attempt_at": sidecar.iso(self.not_before) if self.not_before else None,
             "claimed_at": sidecar.iso(self.claimed_at),
-            "compliance": sidecar.compliance(job) if job else None,
+            "compliance": sidecar.compliance(job, time.time()) if job else None,
             "result": result,
             "audio_seconds": round(self._audio, 3) if self._audio else None,
             "eta_seconds": self._eta(),

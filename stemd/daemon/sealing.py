@@ -122,7 +122,7 @@ class Sealer:
             title=job.title,
             stems=job.request.stems,
             sha256=job.source.sha256,
-            compliance=sidecar.compliance(job),
+            compliance=sidecar.compliance(job, time.time()),
         )
         self._board.tell("accepted", live, names={"name": job.source.name, "sha256": job.source.sha256})
 

@@ -55,7 +55,7 @@ def _document(spool: Spool, work: WorkDir, job: Job | None, state: JobState, tar
         "log": work.log.name if work.log.exists() else None,
         "tags": dict(job.request.tags) if job else {},
         "handoff": dict(job.request.handoff) if job else {},
-        "compliance": sidecar.compliance(job) if job else {},
+        "compliance": facts.get("compliance") or {},
         "error": None if done else {key: facts[key] for key in _FROM_ERROR if key in facts},
     }
     if done:

@@ -20,10 +20,13 @@ def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def compliance(job: Job) -> dict[str, Any]:
-    """The compliance block of every record of this job."""
+def compliance(job: Job, now: float) -> dict[str, Any]:
+    """The compliance block of every record of this job that is made ``now``: the term of a result begins with it.
+
+    It must not begin earlier: a job that waited for longer than its term would be due the moment it is published.
+    """
     term = job.request.retention
-    return {**job.compliance, "retention_until": iso(job.claimed_at + term) if term is not None else None}
+    return {**job.compliance, "retention_until": iso(now + term) if term is not None else None}
 
 
 def compliance_of_failure(job: Job, now: float) -> dict[str, Any]:
@@ -32,9 +35,12 @@ def compliance_of_failure(job: Job, now: float) -> dict[str, Any]:
     return {**job.compliance, "retention_until": iso(now + term) if term is not None else None}
 
 
-def stamp(job: Job, model: str) -> dict[str, str]:
-    """The tags that go into every stem: where it comes from, and what is to be heeded about it."""
-    marks = compliance(job)
+def stamp(job: Job, model: str, now: float) -> dict[str, str]:
+    """The tags that go into every stem: where it comes from, and what is to be heeded about it.
+
+    They are decided before the stems are made; the manifest is written after, and its term is the one that counts.
+    """
+    marks = compliance(job, now)
     heeded = {f"STEMD_{key.upper()}": marks.get(key) for key in ("retention_until", "purpose", "region")}
     switches = {f"STEMD_{key.upper()}": marks.get(key) for key in ("erasable", "legal_hold")}
     return {
@@ -58,12 +64,13 @@ def manifest(job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
     several = {
         "inputs": {role: {**_named(job.inputs[role]), **facts} for role, facts in result["inputs"].items()},
     } if job.inputs else {}  # fmt: skip
+    now = time.time()
     return {
         "schema_version": SCHEMA_VERSION,
         "job_uuid": job.job_uuid,
         "user_id": job.user_id,
         "state": JobState.DONE.value,
-        "created_at": iso(time.time()),
+        "created_at": iso(now),
         "stemd_version": __version__,
         "source": {**_named(job.source), **result["source"]},
         "inbox": job.inbox,
@@ -82,7 +89,7 @@ def manifest(job: Job, result: Mapping[str, Any]) -> dict[str, Any]:
         "timings": result["timings"],
         "resources": result["resources"],
         "handoff": dict(job.request.handoff),
-        "compliance": compliance(job),
+        "compliance": compliance(job, now),
         "album": dict(job.album) if job.album else None,
     }
 

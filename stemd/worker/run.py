@@ -97,7 +97,7 @@ def _separation_request(engine: Engine, model: ModelInfo, job: Job, work: WorkDi
         output=job.request.output,
         options=engine.ease(job.request.options, run.ease) if run.ease else job.request.options,
         tags=job.request.tags,
-        stamp=sidecar.stamp(job, model.name),
+        stamp=sidecar.stamp(job, model.name, time.time()),
         checkpoint=job.request.checkpoint,
         threshold=job.request.threshold,
         memory=job.request.limits.memory,
@@ -115,7 +115,7 @@ def _mix_request(model: ModelInfo, job: Job, work: WorkDir) -> MixRequest:
         find=partial(sources.regular_beneath, _folder(work, job)),
         options=job.request.options,
         tags=job.request.tags,
-        stamp=sidecar.stamp(job, model.name),
+        stamp=sidecar.stamp(job, model.name, time.time()),
         art=_art(work, job),
         title=job.title,
     )

@@ -2,6 +2,8 @@
 
 import json
 import os
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -47,12 +49,18 @@ def test_a_manifest_has_what_the_contract_promises(way):
     assert json.loads(json.dumps(document)) == document
 
 
-def test_retention_counts_from_the_claim(way):
+def test_retention_counts_from_the_end_however_long_a_job_waited(way):
     way.configure(retention__outbox="1d")
     _, job = way.sealed()
-    assert sidecar.compliance(job)["retention_until"] == sidecar.iso(job.claimed_at + 86_400)
+    job = replace(job, claimed_at=job.claimed_at - 7 * 86_400)
+    document = sidecar.manifest(job, measured([FILE]))
+    term = datetime.fromisoformat(document["compliance"]["retention_until"]) - datetime.fromisoformat(
+        document["created_at"]
+    )
+    assert term == timedelta(days=1)
+    assert sidecar.tags(document, FILE, {})["compliance"] == document["compliance"]
     way.configure(retention__outbox=None)
-    assert sidecar.compliance(job)["retention_until"] is not None, "a job keeps the term it was accepted with"
+    assert sidecar.compliance(job, 0.0)["retention_until"] is not None, "a job keeps the term it was accepted with"
 
 
 def test_a_source_name_that_is_no_text_is_in_base64(way):
@@ -71,12 +79,12 @@ def test_a_tag_sidecar_says_whose_stem_it_is(way):
 
 def test_every_stem_is_stamped(way):
     _, job = way.sealed()
-    assert sidecar.stamp(job, "nano") == {
+    assert sidecar.stamp(job, "nano", 0.0) == {
         "STEMD_JOB_UUID": job.job_uuid,
         "STEMD_USER_ID": "everyone",
         "STEMD_ENGINE": "demucs",
         "STEMD_MODEL": "nano",
-        "STEMD_RETENTION_UNTIL": sidecar.iso(job.claimed_at + 30 * 86_400),
+        "STEMD_RETENTION_UNTIL": sidecar.iso(30 * 86_400),
         "STEMD_ERASABLE": "yes",
         "STEMD_LEGAL_HOLD": "no",
     }
@@ -92,11 +100,11 @@ def test_operator_inbox_user_and_job_set_the_marks_and_a_job_only_shortens(way):
     for name, asked, days in (("short", "1d", 1), ("long", "90d", 2)):
         folder = way.drop_staged(f"input: song.wav\nretention: {asked}\n", f"studio/{name}")
         _, job = way.seal(claim.claim(way.spool, way.candidate(folder, "studio"), new_job_id()))
-        until = sidecar.iso(job.claimed_at + days * 86_400)
+        until = sidecar.iso(days * 86_400)
         marks = {"purpose": "mixing", "region": "DE", "erasable": True, "legal_hold": True, "retention_until": until}
-        assert sidecar.compliance(job) == marks
-        assert sidecar.compliance_of_failure(job, 0.0)["retention_until"] == sidecar.iso(days * 86_400)
-        assert sidecar.stamp(job, "nano").items() >= {
+        assert sidecar.compliance(job, 0.0) == marks
+        assert sidecar.compliance_of_failure(job, 0.0)["retention_until"] == until
+        assert sidecar.stamp(job, "nano", 0.0).items() >= {
             "STEMD_PURPOSE": "mixing", "STEMD_REGION": "DE", "STEMD_LEGAL_HOLD": "yes", "STEMD_RETENTION_UNTIL": until,
         }.items()  # fmt: skip
 
