@@ -1,15 +1,18 @@
 """Hands ended jobs over, on threads of its own: the queue is on the disk, this only goes through it.
 
-What is not taken is tried again with backoff, at a restart at once, and given up after `handoff.keep`.
+What is not taken, whatever the reason, is tried again with backoff, at a restart at once, and given up after
+`handoff.keep`. Who has waited longest is next, so what fails again and again keeps nothing else waiting.
 """
 
 from __future__ import annotations
 
+import heapq
 import random
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,9 @@ from stemd.ops import logs
 from stemd.ops.metrics import Metrics
 from stemd.ops.post import NotTakenError
 from stemd.ops.receivers import receivers
-from stemd.spool import durable, handover, sidecar
+from stemd.spool import durable, handover
+from stemd.spool.books import Books, is_buried
+from stemd.spool.handover import ForgottenError
 from stemd.spool.layout import Spool
 
 #: How long between two looks at the queue where nobody wakes us (seconds).
@@ -32,14 +37,29 @@ _BASE, _CAP = 2.0, 600.0
 _AT_ONCE = 4
 
 
+@dataclass(slots=True, order=True)
+class _Item:
+    """One hand-over, and when it is to be tried (monotonic).
+
+    ``unsaved`` is what its file should say, where the disk has refused it: who has taken it is not told again for that.
+    """
+
+    due: float
+    path: Path
+    spool: Spool = field(compare=False)
+    tries: int = field(default=0, compare=False)
+    unsaved: dict[str, Any] | None = field(default=None, compare=False)
+
+
 class Handing:
     """Goes through what is to be handed over. ``pending`` is how much there is, as of the last look."""
 
     def __init__(self, spools: tuple[Spool, ...], config: Callable[[], Config], metrics: Metrics) -> None:
         self._spools, self._config, self._metrics = spools, config, metrics
-        self._tries: dict[Path, int] = {}
-        self._not_before: dict[Path, float] = {}
-        self._running: set[Path] = set()
+        #: All that are known of; those that nobody is at just now are in line, the one due first in front.
+        self._known: dict[Path, _Item] = {}
+        self._line: list[_Item] = []
+        self._look_at = 0.0
         self._lock = threading.Lock()
         self._wake, self._stopping = threading.Event(), False
         self.pending = 0
@@ -65,6 +85,7 @@ class Handing:
 
     def wake(self) -> None:
         """A job has ended."""
+        self._look_at = 0.0
         self._wake.set()
 
     def stop(self) -> None:
@@ -79,8 +100,10 @@ class Handing:
         """Whether nothing is under way or will be tried within ``soon`` seconds."""
         limit = time.monotonic() + soon
         with self._lock:
-            waiting = [path for spool in self._spools for path in handover.waiting(spool)]
-            return not self._running and all(self._not_before.get(path, 0.0) > limit for path in waiting)
+            waiting = self._count()
+            return len(self._line) == len(self._known) and all(
+                path in self._known and self._known[path].due > limit for _, path in waiting
+            )
 
     def _run(self) -> None:
         while not self._stopping:
@@ -92,86 +115,116 @@ class Handing:
                 logs.get().error("handoff_failed", exc_info=True)
                 time.sleep(1)
 
+    # ---- the line
+
     def _pause(self) -> float:
-        now = time.monotonic()
         with self._lock:
-            return max(0.05, min([_INTERVAL, *(due - now for due in self._not_before.values())]))
+            next_time = min([self._look_at, *(item.due for item in self._line[:1])])
+        return min(_INTERVAL, max(0.0, next_time - time.monotonic()))
+
+    def _take(self) -> _Item | None:
+        """The one that is due for the longest, out of the line."""
+        with self._lock:
+            now = time.monotonic()
+            if now >= self._look_at:
+                self._look(now)
+            return heapq.heappop(self._line) if self._line and self._line[0].due <= now else None
+
+    def _look(self, now: float) -> None:
+        """Let in line what is new on the disk."""
+        self._look_at = now + _INTERVAL  # before: who wakes us meanwhile means what this may not see any more
+        for spool, path in self._count():
+            if path not in self._known:
+                self._known[path] = item = _Item(now, path, spool)
+                heapq.heappush(self._line, item)
+
+    def _count(self) -> list[tuple[Spool, Path]]:
+        waiting = [(spool, path) for spool in self._spools for path in handover.waiting(spool)]
+        self.pending = len(waiting)
+        self._metrics.handoffs_pending.set(len(waiting))
+        return waiting
 
     def _one(self) -> bool:
-        """Hand one over, if one is due."""
-        taken = self._take()
-        if taken is None:
+        """Try one, if one is due; whatever comes of it, it is not tried again at once."""
+        item = self._take()
+        if item is None:
             return False
-        spool, path, document = taken
+        item.tries += 1
+        delay = retry.backoff(item.tries, _BASE, _CAP, random.random())  # noqa: S311
+        again = True
         try:
-            self._hand_over(spool, path, document)
+            again = self._attend(item, delay)
         finally:
             with self._lock:
-                self._running.discard(path)
+                if again:
+                    item.due = time.monotonic() + delay
+                    heapq.heappush(self._line, item)
+                else:
+                    del self._known[item.path]
+            self._wake.set()  # who pauses knows nothing of the new time
         return True
 
-    def _take(self) -> tuple[Spool, Path, dict[str, Any]] | None:
-        """The next one that is due, marked as under way."""
-        with self._lock:
-            waiting = [(spool, path) for spool in self._spools for path in handover.waiting(spool)]
-            self.pending = len(waiting)
-            self._metrics.handoffs_pending.set(len(waiting))
-            self._forget_gone({path for _, path in waiting})
-            now = time.monotonic()
-            for spool, path in waiting:
-                if path in self._running or self._not_before.get(path, 0.0) > now:
-                    continue
-                document = durable.read_json(path)
-                if document is not None and handover.due(spool, document):
-                    self._running.add(path)
-                    return spool, path, document
-        return None
+    # ---- one
 
-    def _forget_gone(self, present: set[Path]) -> None:
-        for path in [path for path in self._tries if path not in present]:
-            del self._tries[path]
-            self._not_before.pop(path, None)
-
-    def _hand_over(self, spool: Spool, path: Path, document: dict[str, Any]) -> None:
+    def _attend(self, item: _Item, delay: float) -> bool:
+        """Hand ``item`` over; whether it is to be tried again, in ``delay`` seconds."""
+        document = item.unsaved or durable.read_json(item.path)
+        if document is None or not handover.due(item.spool, document):
+            return False  # it is gone, or its job's end is not certain yet: then the next look finds it once more
         settings = self._config().handoff
-        for name, receiver in receivers(settings).items():
+        facts = {"job_uuid": document["job_uuid"], "user_id": document["user_id"]}
+        try:
+            self._hand_over(item, document, facts)
+        except ForgottenError:
+            return False
+        except Exception as error:
+            if not isinstance(error, NotTakenError | StemdError | OSError):
+                logs.get().error("handoff_failed", **facts, exc_info=True)
+            return self._not_taken(item, document, facts | {"reason": str(error)}, settings.keep, delay)
+        with self._lock:
+            self.pending = max(0, self.pending - 1)
+            self._metrics.handoffs_pending.set(self.pending)
+        return False
+
+    def _hand_over(self, item: _Item, document: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Tell all receivers that have not taken it. An erasure may come at any time: none that comes after is told.
+
+        Raises:
+            ForgottenError: it was forgotten.
+            NotTakenError: a receiver, of the name in ``facts``, did not take it.
+        """
+        spool, path = item.spool, item.path
+        for name, receiver in receivers(self._config().handoff).items():
             if name in document.get("_taken", ()):
                 continue
-            started = time.monotonic()
-            facts = {"job_uuid": document["job_uuid"], "user_id": document["user_id"], "receiver": name}
-            try:
-                receiver(spool, path, document)
-            except NotTakenError as error:
-                self._not_taken(path, document, facts, str(error), settings.keep)
-                return
+            self._require(item, document)
+            started, facts["receiver"] = time.monotonic(), name
+            receiver(spool, path, document)
             document["_taken"] = [*document.get("_taken", ()), name]
             self._metrics.handoffs.labels("taken").inc()
             logs.get().info("handed_over", **facts, seconds=round(time.monotonic() - started, 3))
-            if path.exists():  # else it was forgotten meanwhile: then it stays forgotten
-                durable.write_json(path, document)
-        _moved(spool, document)
+            item.unsaved = document
+            handover.rewrite(path, document)
+            item.unsaved = None
+        self._require(item, document)
+        if document.get("_moved") and document["result"] == document["_moved"]:
+            handover.moved(spool, path, document)
         path.unlink(missing_ok=True)
         durable.fsync(path.parent)
 
-    def _not_taken(self, path: Path, document: dict[str, Any], facts: dict[str, Any], reason: str, keep: float) -> None:
+    def _require(self, item: _Item, document: dict[str, Any]) -> None:
+        if not item.path.exists() or is_buried(Books.of(self._config()), document["job_uuid"]):
+            raise ForgottenError
+
+    def _not_taken(
+        self, item: _Item, document: dict[str, Any], facts: dict[str, Any], keep: float, delay: float
+    ) -> bool:
         self._metrics.handoffs.labels("not_taken").inc()
         age = time.time() - datetime.fromisoformat(document["ended_at"]).timestamp()
         if age > keep:
             self._metrics.handoffs.labels("given_up").inc()
-            logs.get().error("handoff_given_up", **facts, reason=reason, hours=round(age / 3600, 1))
-            path.unlink(missing_ok=True)
-            return
-        with self._lock:
-            self._tries[path] = tries = self._tries.get(path, 0) + 1
-            delay = retry.backoff(tries, _BASE, _CAP, random.random())  # noqa: S311
-            self._not_before[path] = time.monotonic() + delay
-        logs.get().warning("not_handed_over", **facts, reason=reason, tries=tries, again_in=round(delay, 1))
-
-
-def _moved(spool: Spool, document: dict[str, Any]) -> None:
-    """Where the finished folder was moved, `stemd list` shall find it."""
-    if document.get("_moved") and document["result"] == document["_moved"]:
-        status = sidecar.read_status(spool.status_file(document["job_uuid"]))
-        if status is not None:
-            with suppress(StemdError, OSError):
-                sidecar.write_status(spool, document["job_uuid"], {**status, "result": document["result"]})
+            logs.get().error("handoff_given_up", **facts, hours=round(age / 3600, 1))
+            item.path.unlink(missing_ok=True)
+            return False
+        logs.get().warning("not_handed_over", **facts, tries=item.tries, again_in=round(delay, 1))
+        return True

@@ -1,6 +1,7 @@
 """The ways to hand a job over: a webhook, a command, a folder with tickets. Each is told once more if it may be.
 
-Every call happens on a thread of its own and may take its time; a ``NotTakenError`` means: again later.
+Every call happens on a thread of its own and may take its time; a ``NotTakenError`` means: again later, a
+``ForgottenError`` never.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from stemd.core.config.service import Handoff
 from stemd.core.errors import StemdError
 from stemd.ops import logs
 from stemd.ops.post import NotTakenError, post, signature
-from stemd.spool import durable
+from stemd.spool import durable, handover
 from stemd.spool.layout import Spool, names, safe_title
 
 _PASSED_ON = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ"})
@@ -114,7 +115,7 @@ def _move(directory: Path, spool: Spool, path: Path, document: dict[str, Any]) -
     for name in names(safe_title(source.name)):
         target = directory / name
         document["_moved"] = str(target)
-        durable.write_json(path, document)
+        handover.rewrite(path, document)
         try:
             durable.rename(source, target)
         except FileExistsError:

@@ -8,12 +8,15 @@ the same name. So nothing is forgotten, and what a crash repeats has the key it 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from stemd.core.canary import is_canary
+from stemd.core.errors import StemdError
 from stemd.core.job import SCHEMA_VERSION, Job, JobState
 from stemd.spool import durable, sidecar
 from stemd.spool.layout import Spool, WorkDir
@@ -25,6 +28,15 @@ _FROM_MANIFEST = (
     "timings",
 )  # fmt: skip
 _FROM_ERROR = ("source", "code", "class", "stage", "message", "remedy", "retryable", "attempts", "failed_at")
+
+
+#: One of rewriting and forgetting comes first, and after forgetting nothing is rewritten. Threads are all there are: a
+#: spool has one process that writes.
+_lock = threading.Lock()
+
+
+class ForgottenError(Exception):
+    """What was being handed over has been forgotten meanwhile: no more of it is told, nothing of it is written."""
 
 
 def folder(spool: Spool) -> Path:
@@ -66,8 +78,12 @@ def _document(spool: Spool, work: WorkDir, job: Job | None, state: JobState, tar
 
 
 def waiting(spool: Spool) -> list[Path]:
-    """The files of what is not handed over yet, oldest job first."""
-    return sorted(folder(spool).glob("[!.]*.json"))
+    """The files of what is not handed over yet, oldest job first; cheap for many thousands."""
+    try:
+        found = [path.name for path in folder(spool).iterdir()]
+    except FileNotFoundError:
+        return []
+    return [folder(spool) / name for name in sorted(found) if name.endswith(".json") and not name.startswith(".")]
 
 
 def pending(spool: Spool) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -91,6 +107,36 @@ def _epoch(document: Mapping[str, Any]) -> int:
     return int(str(document["key"]).rpartition(".")[2])
 
 
+def rewrite(path: Path, document: Mapping[str, Any]) -> None:
+    """Replace what is noted.
+
+    Raises:
+        ForgottenError: it is not there any more, and stays away.
+    """
+    with _lock:
+        _require(path)
+        durable.write_json(path, document)
+
+
+def moved(spool: Spool, path: Path, document: Mapping[str, Any]) -> None:
+    """Let the job's status say where its folder is now.
+
+    Raises:
+        ForgottenError: the hand-over is not there any more; then nobody is to be told of the job by its status either.
+    """
+    with _lock:
+        _require(path)
+        status = sidecar.read_status(spool.status_file(document["job_uuid"]))
+        if status is not None and status.get("state") == document["state"]:
+            with suppress(StemdError, OSError):
+                sidecar.write_status(spool, document["job_uuid"], {**status, "result": document["result"]})
+
+
+def _require(path: Path) -> None:
+    if not path.exists():
+        raise ForgottenError
+
+
 def forget(spool: Spool, *, user: str | None = None, job: str | None = None) -> list[str]:
     """Remove what waits to be handed over of a user, or of a job, durably; returns the keys.
 
@@ -99,7 +145,8 @@ def forget(spool: Spool, *, user: str | None = None, job: str | None = None) -> 
     gone = []
     for path, document in pending(spool):
         if document.get("user_id") == user or document.get("job_uuid") == job:
-            path.unlink(missing_ok=True)
+            with _lock:
+                path.unlink(missing_ok=True)
             gone.append(str(document["key"]))
     if gone:
         durable.fsync(folder(spool))

@@ -305,12 +305,14 @@ def ticket(path: Path, age: float = 0.0) -> dict[str, object]:
     return {"job_uuid": UUID, "user_id": "everyone", "ended_at": ended, "result": "outbox/everyone/song", "key": "k"}
 
 
-def test_handoff_given_up(spool, tmp_path, told):
+def test_handoff_given_up(spool, told):
     flags = {"spool": str(spool.root), "handoff.webhook": "http://127.0.0.1:9/", "handoff.keep": "1h"}
     config = load(None, flags, {})
     handing = handoff.Handing((spool,), lambda: config.config, Metrics(("demucs",)))
-    path = tmp_path / "ticket.json"
-    handing._hand_over(spool, path, ticket(path, age=7200.0))
+    handover.folder(spool).mkdir()
+    path = handover.folder(spool) / "k.json"
+    durable.write_json(path, ticket(path, age=7200.0))
+    handing._one()
     assert (one(told, "handoff_given_up")["receiver"], path.exists()) == ("webhook", False)
 
 
