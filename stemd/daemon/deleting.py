@@ -222,7 +222,7 @@ def listed(config: Config, subject: Subject) -> dict[str, Any]:
     erase.check(config, subject, found)
     return {
         "jobs": sorted(found.jobs),
-        "items": [{"area": area, "path": str(path)} for area, path in found.paths],
+        "items": [{"area": each.area, "path": str(each.path)} for each in found.items],
     }
 
 
@@ -232,5 +232,5 @@ def known(subject: Subject, found: Found) -> None:
     Raises:
         StemdError: STEMD-S015.
     """
-    if subject.job is not None and not found.paths:
+    if subject.job is not None and not found.items:
         raise StemdError("STEMD-S015", f"nothing is kept of job {subject.job}")

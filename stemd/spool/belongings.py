@@ -30,18 +30,28 @@ class Subject:
         return f"user {self.user}" if self.user is not None else f"job {self.job}"
 
 
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing that was found: a folder or a file. ``door`` is the inbox it lies in, ``None`` where it is in none."""
+
+    area: str
+    path: Path
+    job: str = ""
+    door: str | None = None
+
+
 @dataclass(slots=True)
 class Found:
-    """``paths`` by area; ``jobs`` with the inbox each came by; ``names`` and ``hashes`` of their recordings."""
+    """``items`` on all paths; ``jobs`` with the inbox each came by; ``names`` and ``hashes`` of their recordings."""
 
-    paths: list[tuple[str, Path]] = field(default_factory=list)
+    items: list[Item] = field(default_factory=list)
     jobs: dict[str, str] = field(default_factory=dict)
     users: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
     hashes: set[str] = field(default_factory=set)
 
     def add(self, area: str, path: Path, job: str = "", *documents: Mapping[str, Any] | None) -> None:
-        self.paths.append((area, path))
+        self.items.append(Item(area, path, job))
         inbox = ""
         for document in filter(None, documents):
             inbox = str(document.get("inbox") or inbox)
@@ -75,10 +85,19 @@ def find(config: Config, subject: Subject, known: Set[str] = frozenset()) -> Fou
         for part in (_in_work, _in_outbox, _in_orphan, _in_status):
             part(spool, config, subject, wanted, found)
         if subject.user is not None:
-            for path in entries_of(spool, config, subject.user):
-                found.add("inbox", path)
+            for door, path in entries_of(spool, config, subject.user):
+                found.items.append(Item("inbox", path, door=door or ""))
                 found.names.add(path.name)
     return found
+
+
+def is_still(config: Config, user: str | None, item: Item, path: Path) -> bool:
+    """Whether what lies at ``path`` is what was found: something of others may have got its name meanwhile."""
+    if item.door is not None:
+        return _owner_of_entry(config, item.door or None, path) == user
+    if item.area in {"outbox", "orphan"} and item.job:
+        return holdings.job_of(path) in {item.job, ""}
+    return True
 
 
 def owner(config: Config, work: WorkDir) -> str | None:
@@ -95,15 +114,15 @@ def owner(config: Config, work: WorkDir) -> str | None:
     return ownership.of_claimed(config, work)
 
 
-def entries_of(spool: Spool, config: Config, user: str) -> Iterator[Path]:
-    """What lies in the inboxes and is this user's: uploads in progress and hidden files included."""
+def entries_of(spool: Spool, config: Config, user: str) -> Iterator[tuple[str | None, Path]]:
+    """What lies in the inboxes and is this user's, by inbox: uploads in progress and hidden files included."""
     doors: tuple[str | None, ...] = (None, *dict.fromkeys((*config.inboxes, *config.users)))
     behind = {spool.inbox / name for name in doors if name}
     for door in doors:
         folder = spool.inbox / door if door else spool.inbox
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path not in behind and _owner_of_entry(config, door, path) == user:
-                yield path
+                yield door, path
 
 
 def _wanted(spool: Spool, subject: Subject, known: Set[str]) -> set[str]:

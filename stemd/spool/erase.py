@@ -21,6 +21,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def carry_out(config: Config, books: Books, trail: Trail, order: Order) -> dict[
         _write(books, order)
         bury(books, sorted(order.jobs))
         step("G2")
-        if not found.paths:
+        if not found.items:
             break
         _delete(config, order, found)
         _write(books, order)
@@ -215,13 +216,14 @@ def sweep(spool: Spool, books: Books) -> None:
 def _delete(config: Config, order: Order, found: Found) -> None:
     for root in config.spool:
         spool, trash = Spool(root), Trash(Spool(root))
-        for area, path in found.paths:
-            if not path.is_relative_to(root):
+        for item in found.items:
+            if not item.path.is_relative_to(root):
                 continue
-            if area == "work" and path.is_dir():
-                joblock.release(spool.job(path.name))
-                ledger.note(spool, spool.job(path.name), JobState.ERASED)
-            order.deleted[area] += trash.take(path)
+            if item.area == "work" and item.path.is_dir():
+                joblock.release(spool.job(item.path.name))
+                ledger.note(spool, spool.job(item.path.name), JobState.ERASED)
+            still = partial(belongings.is_still, config, order.subject.user, item)
+            order.deleted[item.area] += trash.take(item.path, still)
         trash.empty()
         spool.waiting.unlink(missing_ok=True)
 

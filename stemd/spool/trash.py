@@ -2,6 +2,9 @@
 
 No half folder is ever visible, not even after a power cut. What a kill leaves in ``work/.trash`` goes at the next
 start.
+
+Others can write where it is taken from. So the folder around it is opened part by part, no link followed, and held
+open: whatever they exchange on the way meanwhile, only what lies in that very folder goes.
 """
 
 from __future__ import annotations
@@ -12,9 +15,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from stemd.spool import deliver, durable
+from stemd.core.errors import StemdError
+from stemd.spool import beneath, deliver, durable, flushes
 from stemd.spool.layout import Spool, names
 from stemd.spool.steps import step
+
+#: Folders that something was taken from and that are not flushed yet: so many are held open at most.
+_MOST_OPEN = 64
 
 
 class Trash:
@@ -22,10 +29,11 @@ class Trash:
 
     def __init__(self, spool: Spool) -> None:
         self._spool, self._folder = spool, spool.trash
-        self._parents: set[Path] = set()
+        self._parents: dict[tuple[int, int], int] = {}
 
     def take(self, path: Path, still: Callable[[Path], bool] = lambda taken: True) -> bool:
-        """Throw ``path`` away; ``False`` where it is gone already, or turns out not to be what ``still`` wants.
+        """Throw ``path``, which lies in one of the spool's areas, away; ``False`` where it is gone already, its folder
+        is not to be reached without a link, or it turns out not to be what ``still`` wants.
 
         ``still`` looks at it once it is out of everybody's reach; otherwise it is put back.
 
@@ -34,26 +42,51 @@ class Trash:
         """
         with durable.io_errors("make the trash"):
             self._folder.mkdir(mode=0o700, exist_ok=True)
-        place = self._folder / uuid.uuid4().hex
+        area, *way, name = path.relative_to(self._spool.root).parts
+        with beneath.folder(self._spool.root / area, way) as parent:
+            return parent is not None and self._take(parent, name, path, still)
+
+    def _take(self, parent: int, name: str, path: Path, still: Callable[[Path], bool]) -> bool:
+        home, place = Path(f"/proc/self/fd/{parent}"), self._folder / uuid.uuid4().hex
         try:
-            if not still(path):
+            if not still(home / name):
                 return False
-            durable.rename(path, place)
+            durable.rename(home / name, place)
         except FileNotFoundError:
             return False
         if not still(place):
-            self._put_back(place, path)
+            self._put_back(place, home, path)
             return False
-        self._parents.add(path.parent)
+        self._remember(parent)
         step("D1")
         return True
 
-    def _put_back(self, place: Path, path: Path) -> None:
+    def _put_back(self, place: Path, home: Path, path: Path) -> None:
         """Something else had come there between the look and the rename."""
         try:
-            deliver.rename_free(place, path.parent, names(path.name))
-        except FileNotFoundError:
+            deliver.rename_free(place, home, names(path.name))
+        except (FileNotFoundError, StemdError):
             deliver.unknown(self._spool, place, f"it was at {path} for a moment")
+
+    def _remember(self, parent: int) -> None:
+        facts = os.fstat(parent)
+        if (facts.st_dev, facts.st_ino) not in self._parents:
+            if len(self._parents) >= _MOST_OPEN:
+                self._flush()
+            self._parents[facts.st_dev, facts.st_ino] = os.dup(parent)
+
+    def _flush(self) -> None:
+        """What was taken is in the trash for good, and where it came from no more."""
+        try:
+            durable.fsync(self._folder)
+            with durable.io_errors("flush a folder that something was taken from"):
+                for parent in self._parents.values():
+                    with flushes.told():
+                        os.fsync(parent)
+        finally:
+            for parent in self._parents.values():
+                os.close(parent)
+            self._parents.clear()
 
     def empty(self) -> None:
         """Delete what is in it, once it is certain that nothing of it is visible any more.
@@ -63,11 +96,7 @@ class Trash:
         """
         if not self._folder.is_dir():
             return
-        durable.fsync(self._folder)
-        for parent in self._parents:
-            with suppress(FileNotFoundError):
-                durable.fsync(parent)
-        self._parents.clear()
+        self._flush()
         step("D2")
         for path in sorted(self._folder.iterdir()):
             _open_up(path)
@@ -90,8 +119,15 @@ def _open_up(path: Path) -> None:
 
 
 def remove_empty(folder: Path, above: Path) -> None:
-    """Remove a folder if it is empty, and those around it that become so, up to but without ``above``."""
-    with suppress(OSError):
-        while above in folder.parents:
-            folder.rmdir()
-            folder = folder.parent
+    """Remove a folder if it is empty, and those around it that become so, up to but without ``above``; follows no
+    link on the way from there."""
+    *way, name = (above.name, *folder.relative_to(above).parts)
+    while way:
+        with beneath.folder(above.parent, way) as parent:
+            if parent is None:
+                return
+            try:
+                os.rmdir(name, dir_fd=parent)
+            except OSError:
+                return
+        *way, name = way

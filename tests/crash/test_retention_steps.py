@@ -204,7 +204,8 @@ def test_a_single_job_goes_and_the_users_others_stay(tmp_path, which):
     way = filled(tmp_path)
     books = Books.of(way.config)
     mine = belongings.find(way.config, Subject(user=USER))
-    by_place = {area: path for area, path in mine.paths if path.parent != way.spool.root / area or area == "work"}
+    inner = (item for item in mine.items if item.path.parent != way.spool.root / item.area or item.area == "work")
+    by_place = {item.area: item.path for item in inner}
     path = by_place[which]
     job = path.name if which == "work" else holdings.job_of(path)
     one = belongings.find(way.config, Subject(job=job))

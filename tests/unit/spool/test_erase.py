@@ -79,3 +79,23 @@ def test_the_tags_of_a_long_recording_are_read_at_both_ends(way, at):
     content[at : at + 64] = HASH.encode()
     (way.spool.outbox / "long.flac").write_bytes(content)
     assert search(way.config, books, Secrets(None, frozenset(), frozenset({HASH}), frozenset())) == ["outbox/long.flac"]
+
+
+def test_what_got_the_name_of_what_was_found_stays(way, monkeypatch):
+    """Between the look and the rename another user's result comes to lie where the erased one was."""
+    mine, job = way.published()
+    theirs, _ = way.published(way.drop("other.wav", b"another recording"))
+    find = belongings.find
+
+    def exchanged_after_the_look(*args):
+        found = find(*args)
+        if theirs.exists() and mine.exists():
+            mine.rename(way.spool.root / "taken")
+            theirs.rename(mine)
+        return found
+
+    books, subject = Books.of(way.config), Subject(job=job.job_uuid)
+    trail, order = Trail(books), erase.begin(books, subject, belongings.find(way.config, subject), None)
+    monkeypatch.setattr(belongings, "find", exchanged_after_the_look)
+    erase.carry_out(way.config, books, trail, order)
+    assert deliver.verify(mine) is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from stemd.spool import durable
 from stemd.spool.trash import Trash, remove_empty
 
@@ -22,7 +24,7 @@ def test_what_turns_out_to_be_another_thing_is_put_back(way):
     assert trash.take(folder, still) is False
     trash.empty()
     assert folder.is_dir()
-    assert asked == ["everyone", ".trash"]
+    assert [name == ".trash" for name in asked] == [False, True]
 
 
 def test_even_if_its_name_is_taken_meanwhile_or_its_home_gone(way):
@@ -70,3 +72,52 @@ def test_only_empty_folders_go(way):
     remove_empty(inner, way.spool.outbox / "everyone")
     assert inner.parent.is_dir()
     assert not inner.exists()
+
+
+def test_a_link_that_is_put_in_the_way_leads_nowhere(way):
+    """One user exchanges a folder of his for a link to another's, or to what is at work, before the rename."""
+    bobs, mine = way.spool.outbox / "bob" / "A", way.spool.outbox / "ana" / "A"
+    (bobs / "TITLE").mkdir(parents=True)
+    (bobs / "TITLE" / "manifest.json").write_text("{}")
+    (way.spool.work / "J" / "chunks").mkdir(parents=True)
+    mine.parent.mkdir()
+    trash = Trash(way.spool)
+    mine.symlink_to(bobs)
+    assert trash.take(mine / "TITLE") is False
+    remove_empty(mine / "EMPTY", mine.parent)
+    mine.unlink()
+    mine.symlink_to(way.spool.work)
+    assert trash.take(mine / "J") is False
+    remove_empty(mine / "J" / "chunks", mine.parent)
+    trash.empty()
+    assert (bobs / "TITLE" / "manifest.json").exists()
+    assert (way.spool.work / "J" / "chunks").is_dir()
+
+
+def test_a_link_that_is_put_in_the_way_at_the_last_moment_leads_nowhere(way):
+    bobs, mine = way.spool.outbox / "bob" / "A", way.spool.outbox / "ana" / "A"
+    for album in (bobs, mine):
+        (album / "TITLE").mkdir(parents=True)
+
+    def exchanged(path) -> bool:
+        if path.parent != way.spool.trash:
+            mine.rename(mine.with_name("B"))
+            mine.symlink_to(bobs)
+        return True
+
+    trash = Trash(way.spool)
+    assert trash.take(mine / "TITLE", exchanged)
+    trash.empty()
+    assert (bobs / "TITLE").is_dir()
+    assert not (mine.with_name("B") / "TITLE").exists()
+
+
+def test_not_more_folders_are_held_open_than_a_process_may_have(way):
+    trash, before = Trash(way.spool), len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(100):
+        folder = way.spool.outbox / "ana" / str(number) / "TITLE"
+        folder.mkdir(parents=True)
+        assert trash.take(folder)
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 70
+    trash.empty()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
