@@ -75,6 +75,7 @@ class Worker:
     ``limits`` are those in force for it now, ``usage`` is what the governor saw last, ``met`` are the limits it met
     since they were set. ``sentence`` is why it is being killed, where that is the job's fault.
     ``threads`` are those of its job, or of its last one. ``threaded``: each job may have another number.
+    ``heard`` is when it, or another that waits for the same model, last said something.
     """
 
     setup: Setup
@@ -84,6 +85,7 @@ class Worker:
     threads: int = 1
     threaded: bool = True
     since: float = field(default_factory=time.monotonic)
+    heard: float = field(default_factory=time.monotonic)
     facts: Mapping[str, Any] = field(default_factory=dict)
     killed_for: str | None = None
     kill_at: float | None = None
@@ -123,7 +125,11 @@ class Pool:
 
     def coming(self, setup: Setup) -> bool:
         """Whether a worker for whatever comes first is loading this model."""
-        return any(w.state is WorkerState.STARTING and w.job_id is None and w.setup == setup for w in self.workers)
+        return any(w.job_id is None and w.setup == setup for w in self.loading())
+
+    def loading(self) -> list[Worker]:
+        """The workers that load their model, and may go on."""
+        return [w for w in self.workers if w.state is WorkerState.STARTING and w.killed_for is None]
 
     def start(self, setup: Setup, threads: int, job_id: str | None = None) -> Worker:
         """Start a process that loads ``setup``, for a job or for what comes first; it reports ready or unready."""

@@ -23,6 +23,9 @@ from stemd.spool import attempts, sidecar
 
 #: A worker that was asked to stop its job and has not by then is killed (seconds).
 STOP_PATIENCE = 15.0
+#: A worker that loads its model and has said nothing for so long hangs (seconds): that takes a minute at worst, and
+#: what is fetched tells of its progress.
+LOAD_PATIENCE = 600.0
 
 
 class Runs:
@@ -77,10 +80,16 @@ class Runs:
                     self.pool.kill(worker, "stop")
 
     def enforce_limits(self, now: float) -> None:
-        """Kill what runs beyond a limit, or does not stop when asked to."""
+        """Kill what runs beyond a limit, does not stop when asked to, or never comes to its job."""
         for worker in list(self.pool.workers):
             if worker.kill_at is not None and now > worker.kill_at:
                 self.pool.kill(worker, "stop")
+        for worker in self.pool.loading():
+            if now > worker.heard + LOAD_PATIENCE:
+                said = f"the worker loaded {worker.setup.model} and said nothing for {LOAD_PATIENCE:g} seconds"
+                error = StemdError("STEMD-E005", said)
+                self._came_up(worker, loads=False, error=error.to_dict())
+                self.pool.kill(worker, "hung while loading", error)
         for worker in self.governor.look(self.pool.workers, now):
             live = self._board.get(worker.job_id)
             if live is None or live.started is None or worker.killed_for is not None:
@@ -124,6 +133,7 @@ class Runs:
                     logs.get().warning("worker_unready", pid=worker.pid, code=code, reason=reason)
                 self._failed(live, message, worker)
             case "progress":
+                self._heard(worker)
                 if live is not None:
                     self._progressed(live, message)
             case "staged":
@@ -162,6 +172,13 @@ class Runs:
             self._run_failed(live, explained(error, worker.limits, worker.usage), worker.stderr_tail())
 
     # ---- what follows
+
+    def _heard(self, worker: Worker) -> None:
+        """It gets on with it; where it fetches a model, so do those that wait for the same one."""
+        worker.heard = time.monotonic()
+        for other in self.pool.loading():
+            if worker.state is WorkerState.STARTING and other.setup.model == worker.setup.model:
+                other.heard = worker.heard
 
     def _progressed(self, live: Live, message: Mapping[str, Any]) -> None:
         if message["stage"] != live.stage:

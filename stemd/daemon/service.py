@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import selectors
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -32,7 +33,7 @@ from stemd.daemon.lookout import Lookout
 from stemd.daemon.notify import ServiceManager, handed_over
 from stemd.daemon.picture import picture
 from stemd.daemon.pool import Pool, WorkerState
-from stemd.daemon.runs import Runs
+from stemd.daemon.runs import STOP_PATIENCE, Runs
 from stemd.daemon.scanner import Scanner, door_names
 from stemd.daemon.selfaudit import SelfAudit
 from stemd.daemon.steering import Steering
@@ -51,6 +52,8 @@ from stemd.spool.trail import Trail
 _STATUS_INTERVAL = 5.0
 #: Recovering one job may take so long: a whole result is hashed, on a slow disk (seconds).
 _RECOVERY_STEP = 600.0
+#: After the patience with them, runs that do not stop hold up the end no longer than this (seconds).
+_STOP_MARGIN = 10.0
 #: Time asked for at each turn while running jobs finish, so that a long drain needs no other unit (seconds).
 _DRAIN_STEP = 30.0
 
@@ -66,6 +69,7 @@ class Service:
         self._manager = ServiceManager()
         self._metrics = Metrics(tuple(sorted({*self._config.engines, *base.names()})))
         self._stop_at: float | None = None
+        self._interrupted = False
         self._reload_wanted = False
         self._view = DaemonView(loop_at=time.monotonic())
         self._next_status = 0.0
@@ -242,11 +246,15 @@ class Service:
     def _finished(self) -> bool:
         dispatcher = self._dispatcher
         if self._stop_at is not None:
-            if dispatcher.board.in_state(JobState.RUNNING) and time.monotonic() > self._stop_at:
-                self._stop_at = float("inf")
-                for live in dispatcher.board.in_state(JobState.RUNNING):
+            running, over = dispatcher.board.in_state(JobState.RUNNING), time.monotonic() - self._stop_at
+            if running and over > STOP_PATIENCE + _STOP_MARGIN:  # even a kill ends nothing that hangs in the kernel
+                logs.get().warning("left_running", jobs=[live.id for live in running])
+                return True
+            if running and over > 0 and not self._interrupted:
+                self._interrupted = True
+                for live in running:
                     dispatcher.runs.interrupt(live)
-            return not dispatcher.board.in_state(JobState.RUNNING)
+            return not running
         return self._once and errand.nothing_left(dispatcher, self._handing)
 
     def _hear(self, pause: float) -> None:
@@ -270,7 +278,8 @@ class Service:
             self._manager.stopping()
             for worker in self._dispatcher.pool.workers:
                 self._dispatcher.pool.kill(worker, "spool vanished")
-                worker.process.wait()
+                with suppress(subprocess.TimeoutExpired):  # it hangs in the file system that has gone
+                    worker.process.wait(timeout=5)
             raise vanished from (None if isinstance(error, StemdError) else error)
 
     def _end(self) -> None:
@@ -297,6 +306,7 @@ class Service:
             self._dispatcher.draining = True
             self._stop_at = time.monotonic() + self._config.shutdown.drain
             return
+        self._stop_at = min(self._stop_at, time.monotonic())
         for worker in list(self._dispatcher.pool.workers):
             self._dispatcher.pool.kill(worker, "stop")
 

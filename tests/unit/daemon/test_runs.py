@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from stemd.daemon.board import Board
 from stemd.daemon.live import Live
 from stemd.daemon.placement import setup_for
 from stemd.daemon.pool import Pool, Worker, WorkerState
-from stemd.daemon.runs import Runs
+from stemd.daemon.runs import LOAD_PATIENCE, Runs
 from stemd.ops.metrics import Metrics
 from stemd.spool import attempts
 from tests.support.spools import make_spool
@@ -131,3 +132,40 @@ def test_only_a_cpu_limit_that_somebody_set_is_told_of(tmp_path: Path, asked: fl
     hits = f'stemd_limits_hit_total{{action="throttled",engine="{site.live.engine}",limit="cpu"}}'
     text = site.runs._board.metrics.render().decode()
     assert f"{hits} {float(told)}" in text
+
+
+@pytest.mark.parametrize("has_a_job", [True, False])
+def test_a_worker_that_hangs_while_it_loads_is_ended(tmp_path: Path, monkeypatch, has_a_job: bool):
+    """With a job it fails that one's attempt; without, it stands in nobody's way."""
+    site = Site(tmp_path)
+    worker, pool = site.worker, site.runs.pool
+    worker.state, worker.job_id = WorkerState.STARTING, site.live.id if has_a_job else None
+    killed = []
+    monkeypatch.setattr(os, "killpg", lambda pid, number: killed.append(pid))
+    site.runs.enforce_limits(worker.heard + LOAD_PATIENCE)
+    assert killed == []
+    assert pool.coming(worker.setup) is not has_a_job
+    for _ in range(2):  # one that does not die at once is killed once
+        site.runs.enforce_limits(worker.heard + LOAD_PATIENCE + 1)
+    assert killed == [worker.pid]
+    assert not pool.coming(worker.setup)
+    assert site.runs.loads[worker.setup.engine]["error"]["code"] == "STEMD-E005"
+    pool.workers.clear()
+    site.runs.worker_died(worker, "signal SIGKILL")
+    assert site.live.state is (JobState.RETRY_WAIT if has_a_job else JobState.RUNNING)
+    assert site.live.reason is None or "said nothing for 600 seconds" in site.live.reason.message
+
+
+def test_a_worker_that_fetches_its_model_has_time_and_so_has_one_that_waits_for_the_same(tmp_path: Path, monkeypatch):
+    site = Site(tmp_path)
+    waits = Worker(site.worker.setup, SimpleNamespace(pid=-2), WorkerState.STARTING)
+    elsewhere = Worker(replace(waits.setup, model="another"), SimpleNamespace(pid=-3), WorkerState.STARTING)
+    site.runs.pool.workers += [waits, elsewhere]
+    site.worker.state = WorkerState.STARTING
+    for worker in site.runs.pool.workers:
+        worker.heard = -1000.0
+    killed = []
+    monkeypatch.setattr(os, "killpg", lambda pid, number: killed.append(pid))
+    site.runs.worker_said(site.worker, {"event": "progress", "stage": "load", "fraction": 0.1, "chunks": 0})
+    site.runs.enforce_limits(max(waits.heard, site.worker.heard))
+    assert killed == [elsewhere.pid]
