@@ -174,8 +174,8 @@ class Service:
         def known(uid: int) -> Person:
             return by_uid(self._config, uid, own)  # by the configuration of now: a reload may name others
 
-        server = ControlServer(self._config, self._selector, desk.answer, partial(desk.who, known))
-        stack.callback(server.close)
+        self._control = ControlServer(self._config, self._selector, desk.answer, partial(desk.who, known))
+        stack.callback(self._control.close)
 
     def _audit_itself(self, stack: ExitStack) -> None:
         if not self._once:
@@ -237,6 +237,7 @@ class Service:
             pause = self._dispatcher.tick()
             if not self._once and not self._dispatcher.draining:
                 self._canary.fly(time.monotonic())
+            self._control.trim(time.monotonic())
             self._alarm.look(time.monotonic())
             self._view = picture(self._dispatcher, self._alarm)
             self._tell_manager()

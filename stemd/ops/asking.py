@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from stemd.core.errors import StemdError
 
-_MAX_MESSAGE = 1 << 20
+#: More than so many bytes are no message.
+MAX_MESSAGE = 1 << 20
 _TIMEOUT = 30.0
 
 
@@ -31,7 +32,7 @@ def read_line(connection: socket.socket) -> bytes:
     data = b""
     while not data.endswith(b"\n"):
         piece = connection.recv(65536)
-        if not piece or len(data) > _MAX_MESSAGE:
+        if not piece or len(data) > MAX_MESSAGE:
             break
         data += piece
     return data

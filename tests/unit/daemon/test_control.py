@@ -5,7 +5,10 @@ import os
 import selectors
 import socket
 import threading
+import time
+from contextlib import ExitStack
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 from structlog.testing import capture_logs
@@ -15,7 +18,9 @@ from stemd.core.config import load
 from stemd.core.errors import StemdError
 from stemd.daemon import control
 from stemd.daemon.control import ControlServer
+from stemd.daemon.desk import Desk
 from stemd.ops import asking
+from tests.support.daemon import eventually
 from tests.support.system import NOBODY, in_child, needs_root
 
 
@@ -35,6 +40,10 @@ class Server:
     def path(self):
         return control.socket_path(self.config)
 
+    @property
+    def callers(self):
+        return self._server._callers
+
     def _hear(self, message, person):
         self.heard.append(message)
         self.person = person
@@ -45,6 +54,7 @@ class Server:
             while not self._stop:
                 for key, _ in self._selector.select(0.05):
                     key.data()
+                self._server.trim(time.monotonic())
         except BaseException as error:
             self.failure = error
 
@@ -52,6 +62,15 @@ class Server:
         self._stop = True
         self._thread.join()
         self._server.close()
+
+    def connected(self, said=b""):
+        """A connection on which only so much has been said."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(30)
+        with asking.short(self.path) as path:
+            connection.connect(path)
+        connection.sendall(said)
+        return connection
 
     def send(self, data):
         """Raw bytes in, what comes back out."""
@@ -121,6 +140,52 @@ def test_who_hangs_up_ends_nothing(server, config):
                 connection.connect(path)
         assert control.request(config, {"op": "state"})["state"] == "ok"
     assert {line["event"] for line in told} == {"control_connection_failed"}
+
+
+def test_nobody_who_is_slow_to_say_it_keeps_the_others_waiting(server, config, monkeypatch):
+    """One byte now and then, on as many connections as one likes: the loop goes on, and their time is over some day."""
+    monkeypatch.setattr(control, "PATIENCE", 3600.0)
+    with ExitStack() as open_ones:
+        slow = [open_ones.enter_context(server.connected(b'{"op"')) for _ in range(control.MOST_CALLERS)]
+        eventually(lambda: len(server.callers) == control.MOST_CALLERS, 10)
+        assert control.request(config, {"op": "state"})["state"] == "ok"
+        assert slow[0].recv(1) == b"", "one user has so many connections: the oldest made room"
+        slow[1].sendall(b': "late"}\n')
+        assert json.loads(slow[1].recv(65_536))["got"] == {"op": "late"}
+        for caller in list(server.callers):
+            caller.until = 0.0
+        assert slow[2].recv(1) == b""
+    eventually(lambda: not server.callers, 10)
+
+
+def test_nobody_who_does_not_take_the_answer_keeps_the_others_waiting(config):
+    big = "x" * (4 << 20)
+    server = Server(config, lambda message: {"state": "ok", "much": big if message["op"] == "much" else ""})
+    try:
+        with server.connected(b'{"op": "much"}\n') as slow:
+            assert control.request(config, {"op": "state"})["state"] == "ok"
+            eventually(lambda: len(server.callers) == 1, 10)
+            caller = server.callers[0]
+            assert caller.reply and caller.until < time.monotonic() + control.PATIENCE
+            whole = b"".join(iter(lambda: slow.recv(65_536), b""))
+        assert json.loads(whole)["much"] == big
+    finally:
+        server.close()
+    assert server.failure is None
+
+
+def test_a_stranger_who_knocks_and_knocks_is_told_of_once():
+    told = Mock()
+    desk = Desk(Mock(), Mock(), told)
+
+    def known(uid):
+        raise StemdError("STEMD-P003")
+
+    for uid in [7, 7, 8, 7, *range(1000, 2000)]:
+        with pytest.raises(StemdError):
+            desk.who(known, uid)
+    assert [call.kwargs["uid"] for call in told.refused.call_args_list[:2]] == [7, 8]
+    assert told.refused.call_count == 100
 
 
 def test_without_a_daemon_it_says_so(config):

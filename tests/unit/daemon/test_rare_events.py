@@ -189,7 +189,7 @@ def test_disk_trouble(told):
 
 
 def test_left_running(told):
-    """A worker that hangs in the kernel outlives its kill: the daemon ends, within the time that systemd was told of."""
+    """A worker that hangs in the kernel outlives its kill: the daemon ends within the time it has asked for."""
     daemon, runs, now = Service.__new__(Service), Mock(), time.monotonic()
     vars(daemon).update(_stop_at=now - 1.0, _interrupted=False, _once=False)
     daemon._dispatcher = Mock(runs=runs, board=Mock(in_state=lambda state: [SimpleNamespace(id=UUID)]))
