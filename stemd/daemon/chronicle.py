@@ -61,11 +61,12 @@ class Chronicle:
             key: hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
             for key, value in dump(config).items()
         }
-        file = self.trail.books.path / "told.json"
+        keys, file = self.trail.keys, self.trail.books.told
         try:
-            roles = {str(self.trail.keys.pseudonym("user", name)): user.role for name, user in config.users.items()}
-            before = durable.read_json(file) or {}
-            durable.write_json(file, {"settings": settings, "roles": roles})
+            with self.trail.telling:
+                roles = {str(keys.pseudonym("user", name)): user.role for name, user in config.users.items()}
+                before = durable.read_json(file) or {}
+                durable.write_json(file, {"settings": settings, "roles": roles})
         except (StemdError, OSError) as error:
             logs.get().error("audit_trail_not_written", event_kept="configured", error=str(error))
             return

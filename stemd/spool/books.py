@@ -50,6 +50,11 @@ class Books:
         return self.path / "keys"
 
     @property
+    def told(self) -> Path:
+        """What the trail was last told of the configuration, and of people's roles."""
+        return self.path / "told.json"
+
+    @property
     def erased(self) -> Path:
         """One empty file for each erased job, called like it."""
         return self.path / "erased"

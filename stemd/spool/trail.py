@@ -13,7 +13,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from stemd.core.access import Person
 from stemd.core.errors import StemdError
 from stemd.spool import durable
 from stemd.spool.books import Books
-from stemd.spool.keyring import Keyring
+from stemd.spool.keyring import Keyring, Kind
 from stemd.spool.sidecar import iso
 from stemd.spool.steps import step
 
@@ -49,6 +49,8 @@ class Trail:
         self.books = books.open()
         self.keys = Keyring(books.keys)
         self._lock = threading.Lock()
+        #: Held while what was told of the configuration is read and changed.
+        self.telling = threading.Lock()
         self._behind = False
         self._unsure: tuple[Path, int] | None = None
         self.end = _repair(books)
@@ -103,10 +105,11 @@ class Trail:
         if user is not None:
             entry["user"] = self.keys.pseudonym("user", user, make=make)
         if job is not None:
-            entry["job"] = self.keys.pseudonym("job", job, make=make)
+            entry["job"] = self.keys.pseudonym("job", job, owner=user, make=make)
         for key, text in (names or {}).items():
-            kind, subject = ("job", job) if job is not None else ("user", user or "")
-            entry[key] = self.keys.pseudonym(kind, subject, text, make=make)  # type: ignore[arg-type]
+            kind: Kind = "job" if job is not None else "user"
+            subject, whose = (job, user) if job is not None else (user or "", None)
+            entry[key] = self.keys.pseudonym(kind, subject, text, owner=whose, make=make)
         return {**entry, **facts}
 
     def record_all(self, entries: list[dict[str, Any]]) -> Point:
@@ -139,6 +142,20 @@ class Trail:
         self._unsure = (path, path.stat().st_size if path.exists() else 0)
         durable.append(path, lines)
         self._unsure = None
+
+    def forget(self, user: str | None, jobs: Collection[str]) -> None:
+        """Make it be about nobody what was said about these. In what was told of roles the user is not looked for."""
+        for job in sorted(jobs):
+            self.keys.erase("job", job)
+        if user is None:
+            return
+        with self.telling:
+            who = self.keys.pseudonym("user", user, make=False)
+            told = durable.read_json(self.books.told) or {}
+            if who is not None and who in told.get("roles", {}):
+                del told["roles"][who]
+                durable.write_json(self.books.told, told)
+            self.keys.erase("user", user)
 
     def prune(self, before: float, actor: Person | None = None) -> int:
         """Forget whole months that ended before ``before`` (seconds since 1970); returns how many records that was."""

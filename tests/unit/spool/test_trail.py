@@ -118,6 +118,25 @@ def test_whoever_has_the_key_can_tell_and_after_it_is_erased_nobody(books, trail
     assert list(verify(books)) == []
 
 
+def test_with_a_users_key_go_those_of_all_his_jobs_however_long_ago_they_ended(books, trail):
+    trail.record("ended", user="ben", job="job 9")
+    trail.record("claimed", user="everyone", job="job 8")
+    trail.record("accepted", user="ana", job="job 8")  # only then it was known whose it is
+    kept = trail.keys.pseudonym("job", "job 9")
+    Trail(books).forget("ana", [])
+    keys = Trail(books).keys
+    assert all(keys.pseudonym("job", f"job {number}", make=False) is None for number in (0, 5, 8))
+    assert keys.pseudonym("job", "job 9", make=False) == kept
+    assert keys.pseudonym("user", "ben", make=False) is not None
+    assert list(verify(books)) == []
+
+
+def test_a_job_keeps_its_pseudonym_when_it_gets_an_owner(books, trail):
+    before = trail.keys.pseudonym("job", "job 7")
+    trail.record("ended", user="ana", job="job 7")
+    assert Trail(books).keys.pseudonym("job", "job 7") == before
+
+
 def test_old_months_go_and_the_rest_still_verifies(books, monkeypatch):
     now = 1_767_300_000.0  # 2026-01-01
     clock = SimpleNamespace(time=lambda: now, gmtime=time.gmtime, strftime=time.strftime)
