@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -172,12 +173,13 @@ def _in_orphan(spool: Spool, config: Config, subject: Subject, wanted: set[str],
         own = subject.user is not None and home.name == subject.user
         for folder in _children(home):
             documents = [durable.read_json(folder / name) for name in ("error.json", "job.json", "origin.json")]
-            report = documents[0] or documents[1] or {}
-            job = str(report.get("job_uuid") or "")
-            if own or (job and job in wanted) or (subject.user is not None and report.get("user_id") == subject.user):
+            report, lost = documents[0] or documents[1] or {}, home.name == "_unknown"
+            job = str(report.get("job_uuid") or (_job_aside(folder) if lost else ""))
+            whose = report.get("user_id") or (_owner_aside(config, folder) if lost else None)
+            if own or (job and job in wanted) or (subject.user is not None and whose == subject.user):
                 found.add("orphan", folder, job, *documents)
                 reason = folder.with_name(f"{folder.name}.reason.txt")
-                if home.name == "_unknown" and reason.exists():
+                if lost and reason.exists():
                     found.add("orphan", reason)
         if own:
             found.add("orphan", home)
@@ -189,6 +191,21 @@ def _in_status(spool: Spool, config: Config, subject: Subject, wanted: set[str],
         mine = document is not None and subject.user is not None and document.get("user_id") == subject.user
         if (mine or path.stem in wanted or path.stem in found.jobs) and (document or {}).get("state") != "erased":
             found.add("status", path, path.stem, document)
+
+
+def _job_aside(folder: Path) -> str:
+    """The job of a folder that nobody understood: it is called like it."""
+    name = folder.name.partition(" ")[0]  # the second of its name is `NAME (2)`
+    with suppress(ValueError):
+        return name if str(uuid.UUID(name)) == name else ""
+    return ""
+
+
+def _owner_aside(config: Config, folder: Path) -> str | None:
+    """Whose it is, as far as what is left of its records tells."""
+    with suppress(LookupError, TypeError, ValueError, StemdError, OSError):
+        return owner(config, WorkDir(folder))
+    return None
 
 
 def _owner_of_entry(config: Config, door: str | None, path: Path) -> str | None:

@@ -30,7 +30,7 @@ from stemd.core.access import Person
 from stemd.core.config import Config
 from stemd.core.errors import StemdError
 from stemd.core.job import SCHEMA_VERSION, JobState, decode_name, encode_name
-from stemd.spool import belongings, durable, handover, joblock, ledger, sidecar, usage
+from stemd.spool import belongings, durable, handover, intents, joblock, ledger, sidecar, usage
 from stemd.spool.belongings import Found, Subject
 from stemd.spool.books import Books, bury, is_buried
 from stemd.spool.layout import Spool
@@ -42,7 +42,7 @@ from stemd.spool.verification import Secrets, search
 #: What else keeps something of users and jobs, by name: each deletes it, may be called again, and says how much it was.
 #: The arguments: the configuration, the user (``None``: only the jobs), the jobs.
 Eraser = Callable[[Config, str | None, frozenset[str]], int]
-ERASERS: dict[str, Eraser] = {}
+ERASERS: dict[str, Eraser] = {"decisions": intents.erase}
 #: A folder may be filled once more by what was under way when it was taken.
 _PASSES = 5
 
@@ -154,10 +154,7 @@ def carry_out(config: Config, books: Books, trail: Trail, order: Order) -> dict[
         "erased", actor=order.actor, user=user, job=order.subject.job, known_only=True,
         order=order.id, jobs=len(jobs), deleted=+order.deleted,
     )  # fmt: skip
-    for job in sorted(jobs):
-        trail.keys.erase("job", job)
-    if user is not None:
-        trail.keys.erase("user", user)
+    trail.forget(user, jobs)
     step("G5")
     hits = search(config, books, Secrets(user, frozenset(order.names), frozenset(order.hashes), jobs))
     receipt = {

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stemd.core.job import SCHEMA_VERSION, decode_name, encode_name
 from stemd.spool import durable
+
+if TYPE_CHECKING:
+    from stemd.core.config import Config
+
+#: Held while they are changed: the daemon's loop decides, its thread that deletes forgets.
+_changing = threading.Lock()
 
 
 class Intent(StrEnum):
@@ -36,6 +44,11 @@ def read(file: Path) -> dict[str, Intent]:
 
 def write(file: Path, intents: Mapping[str, Intent]) -> None:
     """Replace the decisions; without any the file goes."""
+    with _changing:
+        _write(file, intents)
+
+
+def _write(file: Path, intents: Mapping[str, Intent]) -> None:
     with durable.io_errors("note what was decided"):
         if not intents:
             file.unlink(missing_ok=True)
@@ -47,9 +60,24 @@ def write(file: Path, intents: Mapping[str, Intent]) -> None:
 
 def decide(file: Path, name: str, intent: Intent | None) -> None:
     """Set or (``None``) withdraw the decision about one entry."""
-    intents = read(file)
-    if intent is None:
-        intents.pop(name, None)
-    else:
-        intents[name] = intent
-    write(file, intents)
+    with _changing:
+        intents = read(file)
+        if intent is None:
+            intents.pop(name, None)
+        else:
+            intents[name] = intent
+        _write(file, intents)
+
+
+def erase(config: Config, user: str | None, jobs: frozenset[str]) -> int:
+    """Forget what was decided about entries that are not there any more, whoever's they were; says how many."""
+    gone = 0
+    for root in config.spool:
+        file = place(config.state_of(root), root)
+        with _changing:
+            known = read(file)
+            kept = {name: intent for name, intent in known.items() if os.path.lexists(root / "inbox" / name)}
+            if len(kept) < len(known):
+                _write(file, kept)
+                gone += len(known) - len(kept)
+    return gone

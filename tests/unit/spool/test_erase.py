@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stemd.spool import belongings, deliver, erase, sidecar, verification
+from stemd.core.job import new_job_id
+from stemd.spool import belongings, claim, deliver, erase, intents, sidecar, verification
 from stemd.spool.belongings import Subject
 from stemd.spool.books import Books
 from stemd.spool.trail import Trail
@@ -46,6 +47,38 @@ def test_a_mix_alone_leaves_what_it_was_made_of(way):
     first, mix = followed(way)
     assert belongings.find(way.config, Subject(job=mix)).jobs.keys() == {mix}
     assert belongings.find(way.config, Subject(job=first)).jobs.keys() == {first, mix}
+
+
+@pytest.mark.parametrize("subject", ["user", "job"])
+def test_what_nobody_understood_is_somebodys_too(way, subject):
+    way.configure(users={"ana": {}})
+    (way.spool.inbox / "ana").mkdir()
+    (way.spool.inbox / "ana" / "mine.wav").write_bytes(b"RIFF")
+    work = claim.claim(way.spool, way.candidate(way.spool.inbox / "ana" / "mine.wav", "ana"), new_job_id())
+    (work.src / "mine.wav").rename(work.src / "odd.wav")
+    aside = deliver.unknown(way.spool, work.path, "no source, no published marker")
+    way.published()
+    wanted = Subject(user="ana") if subject == "user" else Subject(job=work.job_id)
+    books, found = Books.of(way.config), belongings.find(way.config, wanted)
+    assert found.jobs.keys() == {work.job_id}
+    receipt = erase.carry_out(way.config, books, Trail(books), erase.begin(books, wanted, found, None))
+    assert receipt["verified"]
+    assert not any((way.spool.orphan / "_unknown").iterdir())
+    assert not aside.exists()
+    assert list(way.spool.outbox.glob("*/*/manifest.json")), "another's"
+
+
+def test_a_decision_about_an_entry_goes_with_it(way):
+    way.configure(users={"ana": {}})
+    (way.spool.inbox / "ana").mkdir()
+    (way.spool.inbox / "ana" / "mine.wav").write_bytes(b"RIFF")
+    file = intents.place(way.config.state_of(way.spool.root), way.spool.root)
+    intents.decide(file, "ana/mine.wav", intents.Intent.HOLD)
+    books, subject = Books.of(way.config).open(), Subject(user="ana")
+    order = erase.begin(books, subject, belongings.find(way.config, subject), None)
+    receipt = erase.carry_out(way.config, books, Trail(books), order)
+    assert (receipt["verified"], receipt["left"]) == (True, [])
+    assert not file.exists()
 
 
 @pytest.mark.parametrize("at", [0, _BLOCK - 32, _BLOCK, 2 * _BLOCK + 17, 5 * _BLOCK // 2, 4 * _BLOCK - 64])
