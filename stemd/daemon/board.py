@@ -11,6 +11,7 @@ from pathlib import Path
 from stemd.core.config import Config
 from stemd.core.errors import DISK_TROUBLE, ErrorClass, StemdError
 from stemd.core.job import JobId, JobState, Outcome
+from stemd.daemon import placement
 from stemd.daemon.live import Live
 from stemd.daemon.surviving import REST
 from stemd.ops import logs
@@ -155,7 +156,7 @@ class Board:
         self.ended[outcome] += 1
         ending = live.ending(outcome, error)
         if not live.is_canary:
-            self.metrics.completed.labels(live.engine, outcome.value).inc()
+            self.metrics.completed.labels(placement.label(live.engine), outcome.value).inc()
             self.metrics.end_to_end.observe(ending["seconds"])
         live.log_elsewhere("job_ended", **ending, result=target)
         for listener in self.on_end:

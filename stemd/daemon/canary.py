@@ -17,7 +17,7 @@ from stemd.core.canary import DOOR, SILENCE, USER
 from stemd.core.config import Config
 from stemd.core.config.jobs import Inbox
 from stemd.core.errors import StemdError
-from stemd.core.job import JobId, Outcome, new_job_id
+from stemd.core.job import Outcome, new_job_id
 from stemd.daemon.board import Board
 from stemd.daemon.live import Live
 from stemd.ops import logs
@@ -28,6 +28,9 @@ from stemd.spool.layout import Spool
 
 #: The first one comes so long after the start, if not sooner by its interval (seconds).
 _FIRST = 300.0
+#: One that has not become a job after two intervals, and so long at least (seconds), is lost: a busy machine is slow.
+_PATIENCE = 60.0
+_SONG, _DESCRIPTION = "silence.wav", "job.json"
 
 
 def with_canary(config: Config) -> Config:
@@ -39,14 +42,18 @@ def with_canary(config: Config) -> Config:
 
 
 class Canary:
-    """Sends one when it is due, and looks at what has become of it. For the loop's thread."""
+    """Sends one when it is due, and looks at what has become of it. For the loop's thread.
+
+    Whether one is on its way is seen from the board and from its inbox, not remembered: whatever became of the last one
+    (erased, failed before it had a description), the next one flies.
+    """
 
     def __init__(self, board: Board, spools: tuple[Spool, ...], metrics: Metrics) -> None:
         self._board, self._spools, self._metrics = board, spools, metrics
         self._started = time.time()
         self._last: float | None = None
         self._next: float | None = None
-        self._flying: JobId | None = None
+        self._lost_at = 0.0
         board.on_end.append(self._ended)
 
     @property
@@ -64,18 +71,33 @@ class Canary:
         self._metrics.canary_at.set(self.at)
         if self._next is None:
             self._next = now + min(_FIRST, settings.every)
-        if now < self._next or self._flying is not None:
+            self._lost_at = self._next + max(_PATIENCE, 2 * settings.every)  # of an earlier daemon's
+        if now < self._next or self._is_on_its_way(now):
             return
-        self._next = now + settings.every
+        self._next, self._lost_at = now + settings.every, now + max(_PATIENCE, 2 * settings.every)
         try:
-            self._flying = _drop(self._spools[0])
+            _drop(self._spools[0])
         except OSError as error:
             logs.get().warning("canary_failed", reason=f"it cannot be dropped: {error.strerror}")
 
+    def _is_on_its_way(self, now: float) -> bool:
+        """Whether the last one still waits to be taken, is being sealed, or is a job; one that is lost is put away."""
+        jobs = self._board.jobs.values()
+        if any(live.is_canary for live in jobs):
+            return True
+        lying = [folder for folder in (self._spools[0].inbox / DOOR).glob("*") if _is_drop(folder)]
+        if not lying and not any(live.job is None and live.user == USER for live in jobs):
+            return False
+        if now < self._lost_at:
+            return True
+        logs.get().warning("canary_failed", reason="it lies in its inbox" if lying else "it does not become a job")
+        for folder in lying:
+            with suppress(StemdError, OSError):
+                durable.remove_tree(folder)
+        return False
+
     def _ended(self, live: Live, outcome: Outcome) -> None:
-        if live.id == self._flying:
-            self._flying = None
-        if not live.is_canary:
+        if not live.is_canary and not _failed_early(live):
             return
         home = live.spool.outbox / USER
         found = [folder for folder in home.glob("*") if _is_of(folder, live.id)]
@@ -87,6 +109,22 @@ class Canary:
             reason = live.reason.code if live.reason else "its result does not verify"
             logs.get().warning("canary_failed", job_uuid=live.id, outcome=outcome.value, reason=reason)
         _clean(live, found)
+
+
+def _failed_early(live: Live) -> bool:
+    """Whether a job that never had a description was the canary's: what is in its inbox may be somebody's recording."""
+    if live.job is not None or live.user != USER:
+        return False
+    orphan = sidecar.find_orphan(live.spool, live.id)
+    return orphan is not None and [_is_drop(each) for each in (orphan / "source").glob("*")] == [True]
+
+
+def _is_drop(folder: Path) -> bool:
+    """Whether a folder is what is dropped here, and nothing else."""
+    with suppress(OSError):
+        names = {each.name for each in folder.iterdir()}
+        return names == {_SONG, _DESCRIPTION} and (folder / _SONG).read_bytes() == SILENCE
+    return False
 
 
 def _is_of(folder: Path, job_id: str) -> bool:
@@ -104,12 +142,11 @@ def _clean(live: Live, found: list[Path]) -> None:
         live.spool.status_file(live.id).unlink(missing_ok=True)
 
 
-def _drop(spool: Spool) -> JobId:
+def _drop(spool: Spool) -> None:
     """A staged job, put in place by one rename."""
     job_id = new_job_id()
     hidden = spool.inbox / DOOR / f"{OWN_PREFIX}{job_id}"
     hidden.mkdir(mode=0o700)
-    (hidden / "silence.wav").write_bytes(SILENCE)
-    (hidden / "job.json").write_text(json.dumps({"job_uuid": job_id, "input": "silence.wav", "priority": 0}))
+    (hidden / _SONG).write_bytes(SILENCE)
+    (hidden / _DESCRIPTION).write_text(json.dumps({"job_uuid": job_id, "input": _SONG, "priority": 0}))
     os.rename(hidden, hidden.with_name(f"canary {job_id[-8:]}"))  # noqa: PTH104
-    return job_id

@@ -64,6 +64,11 @@ def missing(request: Request, config: Config) -> StemdError | None:
     return None
 
 
+def label(engine: str) -> str:
+    """The engine as a metric names it: a job's description may name any, and each name would be a series for ever."""
+    return engine if engine in base.names() else "none"
+
+
 def default_setup(config: Config, engine: str) -> Setup | None:
     """The worker for the engine's default model; ``None`` where it has none, or something of it is missing."""
     model = default_model(config, engine)

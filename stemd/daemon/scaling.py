@@ -98,7 +98,9 @@ class Scaling:
         for live in self._board.in_state(JobState.WAITING):
             quota = self._config.quota_of(live.user)
             most = quota.running if quota else None
-            if live.job is not None and (most is None or turns[live.user] < most):
+            if live.job is None or placement.label(live.engine) != live.engine:  # not installed: it will not start
+                continue
+            if most is None or turns[live.user] < most:
                 turns[live.user] += 1
                 waiting[live.engine] += 1
                 kind = (live.engine, live.job.request.model, live.ooms < 2)

@@ -331,11 +331,12 @@ class Service:
             raise
         finally:
             self._manager.ready()
-        kept = ("spool", "http", "paths", "governor")
+        kept = ("spool", "http", "paths", "governor", "log")
         fixed = [key for key in kept if getattr(config, key) != getattr(self._config, key)]
         if fixed:
             logs.get().warning("reload_needs_restart", keys=fixed)
         self._config = self._dispatcher.board.config = config
+        logs.know(config.users)
         for scanner in self._dispatcher.scanners:
             probes.prepare(scanner.spool, door_names(config))
             scanner.configure(config)

@@ -51,6 +51,13 @@ def configure(format: str, level: str, *, names: str = "pseudonyms", people: Ite
     )
 
 
+def know(people: Iterable[str]) -> None:
+    """Have the log that is configured name these users, too, by pseudonyms; those of this run stay as they are."""
+    for processor in structlog.get_config()["processors"]:
+        if isinstance(processor, Pseudonyms):
+            processor.know(people)
+
+
 def _is_journal() -> bool:
     try:
         return journal.is_ours(os.environ, sys.stderr.fileno())

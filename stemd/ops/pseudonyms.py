@@ -40,6 +40,10 @@ class Pseudonyms:
         self._key = os.urandom(32)
         self._known: dict[str, dict[str, str]] = {}
 
+    def know(self, people: Iterable[str]) -> None:
+        """There are more people; those who have gone may still be told of."""
+        self._people |= frozenset(people)
+
     def of(self, text: str) -> str:
         """The pseudonym of one name: ``~`` and twelve hexadecimal digits."""
         return "~" + hmac.new(self._key, text.encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()[:12]

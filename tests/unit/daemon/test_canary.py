@@ -1,0 +1,76 @@
+"""The canary: whatever becomes of one, the next one flies, and nothing of anybody else's is thrown away."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from stemd.core.canary import DOOR, USER
+from stemd.core.errors import StemdError
+from stemd.core.job import new_job_id
+from stemd.daemon import canary
+from stemd.daemon.live import Live
+from stemd.spool import claim, durable, intake
+from stemd.spool.intake import Candidate, Door, Kind
+from tests.unit.daemon.test_fate import Site
+from tests.unit.daemon.test_rare_events import one
+
+DISK = StemdError("STEMD-S014", "write it: Input/output error")
+
+
+@pytest.fixture
+def site(spool):
+    site = Site(spool)
+    yield site
+    site.sealer.close()
+
+
+@pytest.fixture
+def told():
+    with capture_logs() as told:
+        yield told
+
+
+def drops(spool):
+    return sorted((spool.inbox / DOOR).glob("*"))
+
+
+def test_a_canary_that_was_lost_keeps_no_other_from_flying(site, told):
+    """Nobody takes it in; somebody takes it away; and what somebody else has dropped there is his."""
+    (site.spool.inbox / DOOR).mkdir()
+    bird = canary.Canary(site.board, (site.spool,), site.board.metrics)
+    every = site.board.config.alerts.canary.every
+    bird.fly(0.0)
+    bird.fly(every)
+    (first,) = drops(site.spool)
+    song = site.spool.inbox / DOOR / "song.wav"
+    song.write_bytes(b"RIFF")
+    bird.fly(every + 1.5 * every)
+    assert drops(site.spool) == [first, song], "it may still come"
+    bird.fly(every + 2 * every + 60.0)
+    second, _ = drops(site.spool)
+    assert second != first and song.exists()
+    assert "lies in its inbox" in one(told, "canary_failed")["reason"]
+    durable.remove_tree(second)
+    bird.fly(7 * every)
+    assert len(drops(site.spool)) == 2, "another one flies"
+
+
+@pytest.mark.parametrize("mine", [True, False])
+def test_a_canary_that_never_becomes_a_job_ends_as_one(site, told, mine):
+    (site.spool.inbox / DOOR).mkdir()
+    canary._drop(site.spool)
+    (folder,) = drops(site.spool)
+    if not mine:
+        (folder / "silence.wav").write_bytes(b"somebody's recording")
+    candidate = Candidate(folder, Door(DOOR, folder.parent), Kind.STAGED, intake.identity(folder))
+    live = Live(site.spool, claim.claim(site.spool, candidate, new_job_id()), USER)
+    site.board.add(live)
+    bird = canary.Canary(site.board, (site.spool,), site.board.metrics)
+    bird._next, bird._lost_at = 0.0, 10.0
+    bird.fly(1.0)
+    assert drops(site.spool) == [], "it is on its way"
+    site.board.give_up(live, DISK)
+    left = list(site.spool.orphan.glob("*/*"))
+    assert len(left) == (not mine), "of the canary nothing stays, of anybody else's recording everything"
+    assert [line["reason"] for line in told if line["event"] == "canary_failed"] == ["STEMD-S014"] * mine
+    bird.fly(2.0)
+    assert len(drops(site.spool)) == 1
