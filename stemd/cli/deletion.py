@@ -81,6 +81,8 @@ def erase(
     """
     if (user is None) == (job is None):
         raise click.UsageError("give --user or --job")
+    if user is not None:
+        _checked(user)
     config = options.loaded(config_file, spool).config
     what = {"user": user} if user is not None else {"job": _whole_id(config, str(job))}
     if not dry_run and not yes:
@@ -99,6 +101,16 @@ def erase(
     if not dry_run and not result["verified"]:
         shown = ", ".join(result["left"][:5])
         raise StemdError("STEMD-P013", f"{len(result['left'])} places still name it: {shown}", detail=result)
+
+
+def _checked(user: str) -> None:
+    """An empty variable in somebody's script must not become everybody."""
+    from stemd.core.config import units
+
+    try:
+        units.name(user)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--user") from None
 
 
 def _eraser(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stemd.core.config import Config, parse_job
+from stemd.core.config import Config, parse_job, units
 from stemd.core.errors import StemdError
 from stemd.core.job import decode_name
 from stemd.spool import durable, holdings, ignore, ownership, sources
@@ -21,10 +21,21 @@ _MOST_DESCRIPTION = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who is to be erased: a user, or one job."""
+    """Who is to be erased: a user, or one job. A user is named by the name of a folder: nothing else is looked at.
+
+    Raises:
+        StemdError: STEMD-X001, this is no user's name; whoever asked should have looked.
+    """
 
     user: str | None = None
     job: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.user is not None:
+            try:
+                units.name(self.user)
+            except ValueError as error:
+                raise StemdError("STEMD-X001", f"no user: {error}") from None
 
     @property
     def words(self) -> str:

@@ -95,19 +95,24 @@ def failed(spool: Spool) -> Iterator[Holding]:
 
 
 def statuses(spool: Spool) -> Iterator[Holding]:
-    """Status files of jobs that have ended; those of living ones are never among them."""
+    """Status files of jobs that have ended; those of living ones are never among them.
+
+    Nor are those whose result is still there: by it a second drop of the same job is known to be one.
+    """
     try:
         entries = os.scandir(spool.status)
     except FileNotFoundError:
         return
-    work = os.fspath(spool.work)
+    root, work = os.fspath(spool.root), os.fspath(spool.work)
     with entries:
         for entry in entries:
             if entry.name.endswith(".json") and not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
                 document = _document(entry.path)
                 if document is None or document.get("state") not in _ENDED:
                     continue
-                since = _seconds(document.get("updated_at"))
+                since, result = _seconds(document.get("updated_at")), document.get("result")
+                if isinstance(result, str) and os.path.lexists(f"{root}/{result}"):
+                    continue
                 if since is not None and not os.path.lexists(f"{work}/{entry.name[:-5]}"):
                     erased = document.get("state") == JobState.ERASED.value  # that much is told of it for a while
                     whose = ("" if erased else entry.name[:-5], *_whose(document, "")[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from stemd.core.errors import StemdError
 from stemd.core.job import new_job_id
 from stemd.spool import belongings, claim, deliver, erase, intents, sidecar, verification
 from stemd.spool.belongings import Subject
@@ -132,3 +133,9 @@ def test_what_got_the_name_of_what_was_found_stays(way, monkeypatch):
     monkeypatch.setattr(belongings, "find", exchanged_after_the_look)
     erase.carry_out(way.config, books, trail, order)
     assert deliver.verify(mine) is not None
+
+
+@pytest.mark.parametrize("user", ["", ".", "..", "../inbox", "ana/../ben", "a/b", "/", "\0"])
+def test_what_is_no_name_of_a_user_is_nobody(user):
+    with pytest.raises(StemdError, match="STEMD-X001"):
+        Subject(user=user)

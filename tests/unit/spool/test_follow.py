@@ -59,7 +59,7 @@ def test_a_failure_takes_what_was_prepared_with_it(way):
 
 def test_a_restart_lets_it_out_and_goes_on_with_it(way):
     work, job = way.staged()
-    deliver._publish(way.spool, work, job)
+    deliver._publish(way.spool, work, job, lambda log: None)
     found = {each.found: each for each in recover.recover(way.spool)}
     assert set(found) == {Found.PUBLISHED, Found.CLAIMED}
     assert found[Found.PUBLISHED].following == found[Found.CLAIMED].work == following(way)
@@ -68,7 +68,7 @@ def test_a_restart_lets_it_out_and_goes_on_with_it(way):
 def test_one_that_is_out_already_is_brought_forward_as_it_is(way):
     """The folder of the job that it follows could not be removed; meanwhile it went on."""
     work, job = way.staged()
-    deliver._publish(way.spool, work, job)
+    deliver._publish(way.spool, work, job, lambda log: None)
     out = follow.release(way.spool, work)
     way.seal(out)
     found = {each.work: each for each in recover.recover(way.spool)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,15 @@ def test_a_living_jobs_status_is_never_touched_even_if_it_says_ended(way):
     work, _ = way.sealed()
     sidecar.write_status(way.spool, work.job_id, {"state": "done"})
     assert list(holdings.statuses(way.spool)) == []
+
+
+def test_a_status_stays_as_long_as_its_result(way):
+    folder, job = way.published()
+    result = str(folder.relative_to(way.spool.root))
+    sidecar.write_status(way.spool, job.job_uuid, {"state": "done", "result": result})
+    assert list(holdings.statuses(way.spool)) == []
+    shutil.rmtree(folder)  # its consumer took it away
+    assert [each.job for each in holdings.statuses(way.spool)] == [job.job_uuid]
 
 
 def test_a_status_that_says_living_is_never_touched_even_if_nothing_of_the_job_is_seen(way):
