@@ -1,4 +1,8 @@
-"""What can be done to a job while no daemon runs: under the spool's lock, with the spool's own functions."""
+"""What can be done to a job while no daemon runs: under the spool's lock, with the spool's own functions.
+
+Each is told to the audit trail like what the daemon is asked for; a trail that cannot be written stops nobody here
+either, but says so.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stemd.cli import report
+from stemd.core.access import by_uid
 from stemd.core.errors import StemdError
 from stemd.core.job import JobState
 from stemd.ops.jobs import JobView, reason_of
 from stemd.spool import deliver, durable, intents, joblock, ownership, probes, recover, sidecar
+from stemd.spool.books import Books
 from stemd.spool.intents import Intent
 from stemd.spool.layout import Spool, WorkDir
 from stemd.spool.recover import Found
+from stemd.spool.trail import Trail
 
 if TYPE_CHECKING:
     from stemd.core.config import Config
@@ -91,7 +99,41 @@ def release(config: Config, view: JobView) -> str:
     return state
 
 
-WORDS = {"retry": retry, "cancel": cancel, "hold": hold, "release": release}
+_WORDS = {"retry": retry, "cancel": cancel, "hold": hold, "release": release}
+
+
+def do(config: Config, word: str, view: JobView) -> str:
+    """Do what ``word`` says to one job, or entry of an inbox, and tell the audit trail. Returns its state.
+
+    Raises:
+        StemdError: as the functions above.
+    """
+    state = _WORDS[word](config, view)
+    try:
+        with _owned(Spool(config.spool[0])), _as_owner(config):
+            trail = Trail(Books.of(config))
+            person = by_uid(config, os.getuid(), config.spool[0].stat().st_uid)
+            trail.record("steered", actor=person, action=word, user=view.user_id, job=view.job_uuid)
+    except (StemdError, OSError) as error:
+        report.note(f"this is not in the audit trail: {error}")
+    return state
+
+
+@contextmanager
+def _as_owner(config: Config) -> Iterator[None]:
+    """What is made in the block is the service's, whose the spool is, also where root makes it."""
+    owner = config.spool[0].stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    group = os.getegid()
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
 
 
 def _unfinished(spool: Spool, job_id: str) -> WorkDir:

@@ -129,7 +129,7 @@ def _steer(config: Config, word: str, view: JobView) -> dict[str, Any]:
     except StemdError as error:
         if error.code != "STEMD-S017":
             raise
-    return {"job_uuid": view.job_uuid, "title": view.title, "state": by_hand.WORDS[word](config, view)}
+    return {"job_uuid": view.job_uuid, "title": view.title, "state": by_hand.do(config, word, view)}
 
 
 def _report(done: list[dict[str, Any]], as_json: bool, word: str, nothing: str) -> None:

@@ -1,11 +1,16 @@
 """What the daemon tells the audit trail. A disk that refuses a record must not cost a job: the record is kept in memory
-and told later, and the log says so. (What deletes is strict: it does nothing it cannot tell.)"""
+and told later, with the time it is about, and the log says so. What is lost of it leaves a ``gap``: how many did not
+find room in memory, and that a daemon ended before it could tell. (What deletes is strict: it does nothing it cannot
+tell.)"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import threading
+import time
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from stemd.core.access import Person
@@ -15,6 +20,7 @@ from stemd.daemon.live import Live
 from stemd.ops import logs
 from stemd.ops.jobs import JobView
 from stemd.spool import durable
+from stemd.spool.sidecar import iso
 from stemd.spool.trail import Trail
 
 #: So many records are kept while the disk refuses them.
@@ -26,7 +32,13 @@ class Chronicle:
 
     def __init__(self, trail: Trail) -> None:
         self.trail = trail
-        self._late: deque[tuple[str, dict[str, Any]]] = deque(maxlen=_KEPT)
+        self._lock = threading.Lock()
+        self._late: deque[tuple[str, dict[str, Any]]] = deque()
+        #: How many records were dropped, and when the first was.
+        self._dropped, self._dropped_at = 0, 0.0
+        self._marked = trail.books.untold.exists()
+        if self._marked:  # the daemon before this one has not told all
+            self.tell("gap", records=None)
 
     def job(self, event: str, live: Live, **facts: Any) -> None:
         """Something happened to a job by itself."""
@@ -43,15 +55,42 @@ class Chronicle:
 
     def tell(self, event: str, **words: Any) -> None:
         """One record, and those that the disk refused before it."""
-        self._late.append((event, words))
+        words = {"at": time.time(), **words}
+        with self._lock:
+            if len(self._late) >= _KEPT and not self._catch_up():
+                self._dropped_at = self._dropped_at if self._dropped else words["at"]
+                self._dropped += 1
+                return
+            self._late.append((event, words))
+            self._catch_up()
+
+    def _catch_up(self) -> bool:
+        """Tell what has not been told, in order; whether that was all."""
         while self._late:
-            event, words = self._late.popleft()
+            event, words = self._late[0]
             try:
                 self.trail.record(event, **words)
             except (StemdError, OSError) as error:
-                self._late.appendleft((event, words))
+                self._mark(True)
                 logs.get().error("audit_trail_not_written", event_kept=event, error=str(error))
-                return
+                return False
+            self._late.popleft()
+            if not self._late and self._dropped:
+                self._late.append(("gap", {"records": self._dropped, "since": iso(self._dropped_at)}))
+                self._dropped = 0
+        self._mark(False)
+        return True
+
+    def _mark(self, untold: bool) -> None:
+        """Leave word for the next daemon, as well as the disk lets us."""
+        if untold == self._marked:
+            return
+        with suppress(OSError):
+            if untold:
+                self.trail.books.untold.touch(0o600)
+            else:
+                self.trail.books.untold.unlink(missing_ok=True)
+            self._marked = untold
 
     def configured(self, config: Config) -> None:
         """What has changed in the configuration, and in people's roles, since the trail was last told of it."""

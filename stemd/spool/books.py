@@ -55,6 +55,11 @@ class Books:
         return self.path / "told.json"
 
     @property
+    def untold(self) -> Path:
+        """It is there while the daemon holds records in memory that the disk refuses."""
+        return self.path / "untold"
+
+    @property
     def erased(self) -> Path:
         """One empty file for each erased job, called like it."""
         return self.path / "erased"

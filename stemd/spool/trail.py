@@ -3,7 +3,8 @@
 Each record holds the hash of the one before it, so that an altered, removed or reordered one is found; a *head* apart
 from the trail says how far it had come, so that a missing end is found too. Users, jobs, names and hashes are
 pseudonyms under keys that are kept apart (``keyring``). The order of writing is record, flush, head, flush: of a crash
-in between one record beyond the head is left, which the next writer takes over.
+in between one record beyond the head is left, or the one batch that was written together, which the next writer takes
+over.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from stemd.core.access import Person
 from stemd.core.errors import StemdError
@@ -29,6 +30,8 @@ from stemd.spool.steps import step
 
 NOTHING = "0" * 64
 _SLOT = 128
+#: Of a month's file so much is read from its end; a record is shorter.
+_EDGE = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class Trail:
         job: str | None = None,
         names: Mapping[str, str] | None = None,
         known_only: bool = False,
+        at: float | None = None,
         **facts: Any,
     ) -> Point:
         """Add one record; it is on the disk on return.
@@ -82,7 +86,7 @@ class Trail:
             StemdError: the disk failed.
         """
         return self.record_all(
-            [self.entry(event, actor=actor, user=user, job=job, names=names, known_only=known_only, **facts)]
+            [self.entry(event, actor=actor, user=user, job=job, names=names, known_only=known_only, at=at, **facts)]
         )
 
     def entry(
@@ -94,14 +98,15 @@ class Trail:
         job: str | None = None,
         names: Mapping[str, str] | None = None,
         known_only: bool = False,
+        at: float | None = None,
         **facts: Any,
     ) -> dict[str, Any]:
-        """A record that is not in the trail yet."""
+        """A record that is not in the trail yet. ``at`` is when it happened, if not now."""
         make = not known_only
         who: dict[str, str] = {"role": actor.role if actor else "service"}
         if actor is not None and actor.name is not None:
             who["user"] = self.keys.pseudonym("user", actor.name, make=make) or "unknown"
-        entry: dict[str, Any] = {"at": iso(time.time()), "event": event, "actor": who}
+        entry: dict[str, Any] = {"at": iso(time.time() if at is None else at), "event": event, "actor": who}
         if user is not None:
             entry["user"] = self.keys.pseudonym("user", user, make=make)
         if job is not None:
@@ -113,15 +118,19 @@ class Trail:
         return {**entry, **facts}
 
     def record_all(self, entries: list[dict[str, Any]]) -> Point:
-        """Add several records with one flush. What is in the trail counts, though the head may be one call behind."""
+        """Add several records with one flush; each says with which one they begin.
+
+        What is in the trail counts, though the head may be one call behind.
+        """
         with self._lock:
             if not entries:
                 return self.end
             if self._behind:
                 _write_head(self.books, self.end)
             point, lines = self.end, []
+            batch = {"batch": self.end.seq + 1} if len(entries) > 1 else {}
             for entry in entries:
-                body = {"seq": point.seq + 1, **entry, "prev": point.hash}
+                body = {"seq": point.seq + 1, **entry, **batch, "prev": point.hash}
                 point = Point(point.seq + 1, digest(body))
                 lines.append(json.dumps({**body, "hash": point.hash}, ensure_ascii=True).encode())
             self._append(b"\n".join(lines))
@@ -185,10 +194,14 @@ def digest(body: Mapping[str, Any]) -> str:
 def records(books: Books) -> Iterator[dict[str, Any]]:
     """All records as they stand, oldest first, for whoever may read them."""
     for path in _files(books):
-        with path.open("rb") as lines:
-            for line in lines:
-                with suppress(ValueError):
-                    yield json.loads(line)
+        for line in _lines(path):
+            with suppress(ValueError):
+                yield json.loads(line)
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as lines:
+        yield from lines
 
 
 def verify(books: Books) -> Iterator[str]:
@@ -196,9 +209,9 @@ def verify(books: Books) -> Iterator[str]:
     head = read_head(books)
     base = durable.read_json(books.base)
     point = Point(base["seq"], base["hash"]) if base else START
-    begun, pruned, seen = point, base is None, False
+    begun, pruned, seen, batch = point, base is None, False, point.seq
     for path in _files(books):
-        for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        for number, line in enumerate(_lines(path), 1):
             where = f"{path.name}:{number}"
             try:
                 record = json.loads(line)
@@ -223,11 +236,11 @@ def verify(books: Books) -> Iterator[str]:
             )  # fmt: skip
             if head is not None and seq == head.seq and claimed != head.hash:
                 yield f"{where}: record {seq} is not the one that the head names"
-            point = Point(seq, claimed)
+            point, batch = Point(seq, claimed), record.get("batch", seq)
     if head is not None and point.seq < head.seq:
         yield f"the end is missing: {head.seq} records were written, {point.seq} are there"
     now = read_head(books)
-    if point.seq > (now.seq if now else 0) + 1:
+    if batch > (now.seq if now else 0) + 1:  # the last batch may be beyond it, and nothing else
         yield f"the head is missing or old: it names record {now.seq if now else 0}, {point.seq} are there"
     if not pruned:
         yield f"the beginning is missing: no record says that what is up to record {begun.seq} was pruned"
@@ -280,7 +293,7 @@ def _first(path: Path) -> int:
 
 def _last(path: Path) -> dict[str, Any] | None:
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 65_536))
+        file.seek(max(0, path.stat().st_size - _EDGE))
         for line in reversed(file.read().splitlines()):
             with suppress(ValueError):
                 record = json.loads(line)
@@ -289,13 +302,25 @@ def _last(path: Path) -> dict[str, Any] | None:
     return None
 
 
+def _whole_lines(file: BinaryIO) -> int:
+    """How many bytes end with a line; looked for from the end, for a month can be long."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _EDGE)
+        file.seek(start)
+        if (found := file.read(end - start).rfind(b"\n")) >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
 def _repair(books: Books) -> Point:
     """Cut a torn last line, which nobody was told was written, and say where the trail ends."""
     for path in reversed(_files(books)):
-        content = path.read_bytes()
-        if not content.endswith(b"\n") and content:
-            with durable.io_errors("mend the audit trail"), path.open("r+b") as file:
-                file.truncate(content.rfind(b"\n") + 1)
+        with durable.io_errors("mend the audit trail"), path.open("r+b") as file:
+            size, whole = file.seek(0, os.SEEK_END), _whole_lines(file)
+            if whole < size:
+                file.truncate(whole)
                 os.fsync(file.fileno())
         last = _last(path)
         if last is not None:
@@ -309,7 +334,7 @@ def _differs(books: Books, head: Point) -> bool:
     for path in reversed(_files(books)):
         if _first(path) <= head.seq:
             with path.open("rb") as file:
-                file.seek(max(0, path.stat().st_size - 65_536))
+                file.seek(max(0, path.stat().st_size - _EDGE))
                 for line in reversed(file.read().splitlines()):
                     with suppress(ValueError, KeyError, TypeError):
                         record = json.loads(line)

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from stemd.core.errors import StemdError
 from stemd.spool import attempts, probes, recover
 
 
@@ -91,6 +92,44 @@ def test_with_the_lock_taken_nothing_is_done_by_hand(site):
 def test_the_lock_is_given_back(site):
     site.run("retry", site.orphan())
     os.close(probes.take_lock(site.spool))
+
+
+def test_what_is_done_by_hand_is_in_the_audit_trail(site):
+    job_id = site.orphan()
+    for word in ("retry", "hold", "release", "cancel"):
+        assert site.run(word, job_id).exit_code == 0
+    result = site.run("audit export")
+    told = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [each["action"] for each in told] == ["retry", "hold", "release", "cancel"]
+    assert {(each["event"], each["actor"]["role"]) for each in told} == {("steered", "admin")}
+    assert len({each["job"] for each in told}) == 1
+    assert job_id not in result.stdout
+    assert site.run("audit verify").exit_code == 0
+
+
+def test_a_trail_that_cannot_be_written_stops_nobody(site, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise StemdError("STEMD-S014", "no")
+
+    job_id = site.orphan()
+    monkeypatch.setattr("stemd.spool.trail.Trail.record", refuse)
+    result = site.run("retry", job_id)
+    assert (result.exit_code, "not in the audit trail" in result.stderr) == (0, True)
+    assert site.spool.job(job_id).job.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_root_makes_by_hand_is_the_services(site):
+    site.orphan()
+    for path in [site.spool.root, *site.spool.root.rglob("*")]:
+        os.chown(path, 12_345, 12_345)
+    for parent in (site.home, *site.home.parents[:2]):
+        parent.chmod(0o755)
+    assert "audit trail" not in site.run("retry --all").stderr
+    books = [path for path in site.spool.root.rglob("*") if "books-" in str(path)]
+    assert books
+    assert {path.stat().st_uid for path in books} == {12_345}
+    assert os.geteuid() == 0
 
 
 @pytest.mark.parametrize("command", ["drain", "resume", "reload"])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from stemd.core.config import Config, load
+from stemd.core.errors import StemdError
+from stemd.daemon import chronicle as chronicles
 from stemd.daemon.chronicle import Chronicle
 from stemd.spool import trail as trails
 from stemd.spool.books import Books
@@ -44,4 +48,57 @@ def test_who_was_erased_and_is_still_configured_is_somebody_new(tmp_path, books)
     assert (after["before"], after["after"]) == (None, "admin")
     assert after["user_pseudonym"] != before
     assert before not in books.told.read_text()
+    assert list(verify(books)) == []
+
+
+@contextmanager
+def refusing(monkeypatch: pytest.MonkeyPatch):
+    """A disk on which the trail cannot grow."""
+
+    def refuse(path: Path, line: bytes) -> None:
+        raise StemdError("STEMD-S014", "no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stemd.spool.trail.durable.append", refuse)
+        yield
+
+
+def test_what_is_told_late_says_when_it_was(books, monkeypatch):
+    chronicle = Chronicle(Trail(books))
+    with refusing(monkeypatch), monkeypatch.context() as patch:
+        patch.setattr(chronicles.time, "time", lambda: 1_700_000_000.0)
+        chronicle.tell("steered", action="hold")
+    chronicle.tell("steered", action="release")
+    late, now = trails.records(books)
+    assert late["at"] == "2023-11-14T22:13:20.000Z"
+    assert now["at"] > late["at"]
+    assert [each["action"] for each in (late, now)] == ["hold", "release"]
+
+
+def test_what_finds_no_room_in_memory_is_counted(books, monkeypatch):
+    monkeypatch.setattr(chronicles, "_KEPT", 3)
+    chronicle = Chronicle(Trail(books))
+    with refusing(monkeypatch):
+        for number in range(5):
+            chronicle.tell("steered", number=number)
+    chronicle.tell("steered", number=5)
+    told = list(trails.records(books))
+    assert [each.get("number") for each in told if each["event"] == "steered"] == [0, 1, 2, 5]
+    assert [each["records"] for each in told if each["event"] == "gap"] == [2]
+
+
+def test_what_a_daemon_could_not_tell_before_it_ended_leaves_a_gap(books, monkeypatch):
+    with refusing(monkeypatch):
+        Chronicle(Trail(books)).tell("steered")
+        Chronicle(Trail(books))
+    assert Chronicle(Trail(books)).trail.end.seq == 1
+    assert Chronicle(Trail(books)).trail.end.seq == 1, "once is enough"
+    assert [each["event"] for each in trails.records(books)] == ["gap"]
+
+
+def test_many_threads_tell_each_once(books):
+    chronicle = Chronicle(Trail(books))
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda number: chronicle.tell("heard", number=number), range(40)))
+    assert sorted(each["number"] for each in trails.records(books)) == list(range(40))
     assert list(verify(books)) == []

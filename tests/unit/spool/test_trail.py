@@ -101,6 +101,27 @@ def test_an_old_head_put_back_is_found(books, trail):
     assert any("head is missing" in found for found in verify(books))
 
 
+def test_of_a_kill_before_the_head_names_a_batch_nothing_looks_amiss(books, trail, monkeypatch):
+    entries = [trail.entry("pruned", area="outbox") for _ in range(64)]
+    monkeypatch.setattr(trails, "_write_head", refuse)
+    with pytest.raises(OSError, match="no"):
+        trail.record_all(entries)
+    monkeypatch.undo()
+    assert list(verify(books)) == []
+    old = books.head.read_bytes()
+    Trail(books).record_all([trail.entry("pruned", area="outbox") for _ in range(2)])
+    books.head.write_bytes(old)
+    assert any("head is missing or old" in found for found in verify(books)), "two batches beyond it"
+
+
+def test_of_a_long_month_only_the_end_is_read_at_a_start_and_never_all_at_once(books, trail, monkeypatch):
+    with file_of(books).open("ab") as file:
+        file.write(b"x" * 3 * trails._EDGE)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: b"" if path.suffix == ".jsonl" else path.open("rb").read())
+    assert Trail(books).end.seq == 6
+    assert list(verify(books)) == []
+
+
 def test_a_torn_last_line_costs_itself_only(books, trail):
     with file_of(books).open("ab") as file:
         file.write(b'{"seq": 7, "half a re')
