@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -22,6 +23,8 @@ from stemd.spool.layout import Spool
 
 _PACKAGES = ("torch", "demucs", "numpy", "scipy", "soundfile", "watchdog", "psutil", "starlette", "uvicorn")
 _PROGRAMS = ("ffmpeg", "ffprobe")
+#: Who asks first waits so long for the versions of programs (seconds).
+_ASKED_FOR = 1.0
 
 
 def package_version(name: str) -> str | None:
@@ -48,7 +51,9 @@ class Health:
         self._config, self._spools, self._store = config, spools, store
         self._started = time.time()
         self._packages = {name: package_version(name) for name in _PACKAGES}
-        self._programs: dict[str, str | None] | None = None
+        self._programs: dict[str, str | None] = dict.fromkeys(_PROGRAMS)
+        self._asking: threading.Thread | None = None
+        self._lock = threading.Lock()
         self._process = psutil.Process()
         self._names = base.names()
 
@@ -71,10 +76,17 @@ class Health:
         }
 
     def _versions(self) -> dict[str, str | None]:
-        """Versions of the programs, asked once: ``None`` where one is not installed."""
-        if self._programs is None:
-            self._programs = {name: program_version(name) for name in _PROGRAMS}
-        return self._programs
+        """Versions of the programs, asked once: ``None`` where one is not installed, or hangs and has not answered."""
+        with self._lock:
+            if self._asking is None:
+                self._asking = threading.Thread(target=self._ask, name="programs", daemon=True)
+                self._asking.start()
+        self._asking.join(_ASKED_FOR)
+        return dict(self._programs)
+
+    def _ask(self) -> None:
+        for name in _PROGRAMS:
+            self._programs[name] = program_version(name)
 
     def _engines(self, view: DaemonView) -> dict[str, Any]:
         entries = models.catalogue(self._store)

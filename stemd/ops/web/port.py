@@ -19,8 +19,10 @@ from stemd.core.errors import StemdError
 
 #: Open connections in all, and from one address (of those that come over a network).
 _MOST, _MOST_EACH = 128, 64
-#: A connection without a whole request for so long is closed (seconds).
-_PATIENCE = 30.0
+#: Where there are too many, one that has stood still for so long makes room for the next: probes get through (seconds).
+_STILL = 1.0
+#: A connection without a whole request for so long is closed, and one that reads nothing of its answer (seconds).
+_PATIENCE, _UNREAD = 30.0, 60.0
 #: Requests that look at the disk at the same time.
 _THREADS = 4
 
@@ -66,31 +68,68 @@ class Port:
 
 
 class _Connection(H11Protocol):
-    """One connection. uvicorn waits for ever for a request that never ends, and takes as many as there are files."""
+    """One connection. uvicorn waits for ever for a request that never ends and for a reader who does not read, and
+    takes as many as there are files."""
+
+    #: When something was last asked or worked at, and when last nothing was unsent or some of it went out.
+    _asked_at = _drained_at = 0.0
+    _unsent, _last_cycle = 0, None
+    _later: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._idle_since = time.monotonic()
-        if self._crowded():
-            transport.abort()
-        else:
+        self._asked_at = self._drained_at = time.monotonic()
+        if self._has_room():
             self._look_later()
+        else:
+            transport.abort()
 
-    def _crowded(self) -> bool:
-        others: Any = self.connections
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._later is not None:
+            self._later.cancel()
+        super().connection_lost(exc)
+
+    def resume_writing(self) -> None:
+        self._drained_at = time.monotonic()
+        super().resume_writing()
+
+    def _has_room(self) -> bool:
+        """Whether there is room for one more; where all is taken, by who stands still."""
+        all_of_them: Any = self.connections
         host = self.client[0] if self.client else None
-        same = sum(1 for each in others if each.client and each.client[0] == host) if host else 0
-        return len(others) > _MOST or (same > _MOST_EACH and not _is_loopback(host))
+        same = sum(1 for each in all_of_them if each.client and each.client[0] == host) if host else 0
+        if same > _MOST_EACH and not _is_loopback(host):
+            return False
+        if len(all_of_them) <= _MOST:
+            return True
+        now = time.monotonic()
+        stillest = max((each for each in all_of_them if each is not self), key=lambda each: each.still(now))
+        if stillest.still(now) < _STILL:
+            return False
+        stillest.transport.abort()
+        return True
+
+    def still(self, now: float) -> float:
+        """For how long nothing has been asked, worked at or read."""
+        self._notice(now)
+        return now - min(self._asked_at, self._drained_at)
+
+    def _notice(self, now: float) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        if unsent < self._unsent or not unsent:
+            self._drained_at = now
+        cycle = self.cycle
+        if unsent or cycle is not self._last_cycle or (cycle is not None and not cycle.response_complete):
+            self._asked_at = now
+        self._unsent, self._last_cycle = unsent, cycle
 
     def _look_later(self) -> None:
-        self.loop.call_later(_PATIENCE / 3, self._look)
+        self._later = self.loop.call_later(_PATIENCE / 3, self._look)
 
     def _look(self) -> None:
-        if self.transport.is_closing():
-            return
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._idle_since = time.monotonic()
-        if time.monotonic() - self._idle_since > _PATIENCE:
+        now = time.monotonic()
+        self._notice(now)
+        if now - self._asked_at > _PATIENCE or now - self._drained_at > _UNREAD:
             self.transport.abort()
         else:
             self._look_later()

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from stemd import __version__
 from stemd.core.config import load
+from stemd.ops import health as module
 from stemd.ops.health import Health, package_version
 from stemd.ops.view import DaemonView
 
@@ -29,6 +31,17 @@ def test_the_document_says_what_runs_here(health, spool):
     assert 0 < disk["free_bytes"] <= disk["total_bytes"]
     assert document["uptime_seconds"] >= 0
     assert json.loads(json.dumps(document)) == document
+
+
+def test_nobody_waits_for_a_program_that_hangs(spool, tmp_path, monkeypatch):
+    gate = threading.Event()
+    monkeypatch.setattr(module, "program_version", lambda name: gate.wait(20) and "7.1")
+    monkeypatch.setattr(module, "_ASKED_FOR", 0.01)
+    health = Health(load(None, {"spool": str(spool.root)}, {}).config, (spool,), tmp_path / "models")
+    assert health.document(DaemonView())["programs"] == {"ffmpeg": None, "ffprobe": None}
+    gate.set()
+    health._asking.join(20)
+    assert health.document(DaemonView())["programs"] == {"ffmpeg": "7.1", "ffprobe": "7.1"}
 
 
 def test_it_is_unavailable_until_ready(health):
