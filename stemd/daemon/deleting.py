@@ -22,6 +22,7 @@ from stemd.ops import logs
 from stemd.spool import belongings, durable, erase, retention
 from stemd.spool.belongings import Found, Subject
 from stemd.spool.books import Books
+from stemd.spool.layout import Spool
 from stemd.spool.retention import Outcome
 
 #: How often what is overdue is counted (seconds), and how late it then is.
@@ -194,9 +195,12 @@ class Deleting:
         self._threads.submit(lambda: self._dispatcher.board.metrics.retention_overdue.set(self._overdue()))
 
     def _overdue(self) -> int:
+        """Whatever lies in the trash, on the thread that empties it, could not be deleted."""
+        trashes = (Spool(root).trash for root in self._config.spool)
+        stuck = sum(len(list(trash.iterdir())) for trash in trashes if trash.is_dir())
         entries = retention.entries(self._config)
         rules = retention.rules_of(self._config, self._books)
-        return sum(retention.plan(time.time() - _OVERDUE, entries, rules, 0).due.values())
+        return stuck + sum(retention.plan(time.time() - _OVERDUE, entries, rules, 0).due.values())
 
     def close(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)

@@ -125,8 +125,12 @@ class Service:
         self._chronicle.tell("started", version=__version__)
         self._chronicle.configured(self._config)
         for spool in self._spools:
-            erase.sweep(spool, self._books)
-        for receipt in erase.resume(self._config, self._books, self._chronicle.trail):
+            for error in erase.sweep(spool, self._books):
+                logs.get().error("not_deleted", code=error.code, errno=error.detail.get("errno"))
+        receipts, failed = erase.resume(self._config, self._books, self._chronicle.trail)
+        for error in failed:  # the order stands, and is tried again
+            logs.get().error("erasure_failed", code=error.code, errno=error.detail.get("errno"))
+        for receipt in receipts:
             logs.get().info("erasure_resumed", order=receipt["order"], verified=receipt["verified"])
 
     def _build(self, scanners: list[Scanner]) -> Dispatcher:

@@ -16,6 +16,7 @@ from, by the next daemon before it takes anything up, or by the next command. Ev
 
 from __future__ import annotations
 
+import errno
 import time
 import uuid
 from collections import Counter
@@ -45,6 +46,8 @@ Eraser = Callable[[Config, str | None, frozenset[str]], int]
 ERASERS: dict[str, Eraser] = {"decisions": intents.erase}
 #: A folder may be filled once more by what was under way when it was taken.
 _PASSES = 5
+#: Why something cannot be deleted now, nor a minute later: somebody else owns it, or nested it too deep.
+_LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG})
 
 
 @dataclass(slots=True)
@@ -129,17 +132,18 @@ def carry_out(config: Config, books: Books, trail: Trail, order: Order) -> dict[
     Raises:
         StemdError: the disk failed; the order stands, and can be carried out again.
     """
+    left: list[str] = []
     for _ in range(_PASSES):
         found = belongings.find(config, order.subject, order.jobs)
         order.take_over(found)
         _write(books, order)
         bury(books, sorted(order.jobs))
         step("G2")
-        if not found.items:
-            break
-        _delete(config, order, found)
+        left = _delete(config, order, found)
         _write(books, order)
         step("G3")
+        if len(found.items) <= len(left):
+            break  # nothing was found, or only what may not be deleted
     jobs = frozenset(order.jobs)
     for root in config.spool:
         order.deleted["albums"] += ledger.erase(Spool(root), jobs)
@@ -157,6 +161,7 @@ def carry_out(config: Config, books: Books, trail: Trail, order: Order) -> dict[
     trail.forget(user, jobs)
     step("G5")
     hits = search(config, books, Secrets(user, frozenset(order.names), frozenset(order.hashes), jobs))
+    hits += sorted({*left, *_remains(config)} - set(hits))
     receipt = {
         "schema_version": SCHEMA_VERSION,
         "order": order.id,
@@ -178,9 +183,18 @@ def carry_out(config: Config, books: Books, trail: Trail, order: Order) -> dict[
     return receipt
 
 
-def resume(config: Config, books: Books, trail: Trail) -> list[dict[str, Any]]:
-    """Carry out what a crash interrupted; returns the receipts."""
-    return [carry_out(config, books, trail, order) for order in pending(books)]
+def resume(config: Config, books: Books, trail: Trail) -> tuple[list[dict[str, Any]], list[StemdError]]:
+    """Carry out what a crash interrupted; returns the receipts, and why orders still stand: to be tried again."""
+    receipts: list[dict[str, Any]] = []
+    failed: list[StemdError] = []
+    for order in pending(books):
+        try:
+            receipts.append(carry_out(config, books, trail, order))
+        except StemdError as error:
+            failed.append(error)
+        except OSError as error:
+            failed.append(StemdError("STEMD-S014", f"erase: {error.strerror}", detail={"errno": error.errno}))
+    return receipts, failed
 
 
 def _recall(spool: Spool, user: str | None, jobs: frozenset[str]) -> int:
@@ -199,18 +213,33 @@ def _uncounted(config: Config, root: Path, user: str | None, jobs: frozenset[str
     return sum(usage.erase(file, job=job) for job in sorted(jobs))
 
 
-def sweep(spool: Spool, books: Books) -> None:
-    """Finish what a kill left in the trash, and remove what has come back into work/ of erased jobs."""
+def sweep(spool: Spool, books: Books) -> list[StemdError]:
+    """Finish what a kill left in the trash, and remove what has come back into work/ of erased jobs.
+
+    Returns what could not be: none of it is a reason not to begin.
+    """
     trash = Trash(spool)
-    trash.empty()
+    failed: list[StemdError] = []
     for work in spool.jobs():
         if is_buried(books, work.job_id):
             joblock.release(work)
-            trash.take(work.path)
-    trash.empty()
+            try:
+                trash.take(work.path)
+            except StemdError as error:
+                failed.append(error)
+    try:
+        return failed + trash.empty()
+    except StemdError as error:
+        return [*failed, error]
 
 
-def _delete(config: Config, order: Order, found: Found) -> None:
+def _delete(config: Config, order: Order, found: Found) -> list[str]:
+    """Throw away all that was found; returns the places of what may not be moved.
+
+    Raises:
+        StemdError: the disk failed; to be called again.
+    """
+    left: list[str] = []
     for root in config.spool:
         spool, trash = Spool(root), Trash(Spool(root))
         for item in found.items:
@@ -220,9 +249,31 @@ def _delete(config: Config, order: Order, found: Found) -> None:
                 joblock.release(spool.job(item.path.name))
                 ledger.note(spool, spool.job(item.path.name), JobState.ERASED)
             still = partial(belongings.is_still, config, order.subject.user, item)
-            order.deleted[item.area] += trash.take(item.path, still)
-        trash.empty()
+            try:
+                order.deleted[item.area] += trash.take(item.path, still)
+            except StemdError as error:
+                _must_last(error)
+                left.append(str(item.path.relative_to(root)))
+        for failed in trash.empty():
+            _must_last(failed)
         spool.waiting.unlink(missing_ok=True)
+    return left
+
+
+def _must_last(error: StemdError) -> None:
+    """Pass over what another attempt would not change: something of another owner. All else is tried again.
+
+    Raises:
+        StemdError: what it was given.
+    """
+    if error.detail.get("errno") not in _LASTING:
+        raise error
+
+
+def _remains(config: Config) -> list[str]:
+    """What of anything thrown away, out of sight, could not be deleted."""
+    trashes = ((root, Spool(root).trash) for root in config.spool)
+    return [str(path.relative_to(root)) for root, trash in trashes if trash.is_dir() for path in trash.iterdir()]
 
 
 def _tell(spool: Spool, jobs: frozenset[str]) -> None:

@@ -8,6 +8,7 @@ and nothing is deleted at all until the clock has gone steadily from one run to 
 from __future__ import annotations
 
 import heapq
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -109,16 +110,21 @@ def is_steady(before: Clock | None, now: Clock) -> bool:
     return -_DRIFT <= passed <= _AWAY
 
 
-def look_at_clock(books: Books) -> bool:
-    """Whether the clock is steady; what it says now is what the next run compares with."""
+def look_at_clock(books: Books, *, force: bool = False) -> bool:
+    """Whether the clock is steady, or has to be believed (``force``): then it is what the next run compares with.
+
+    Otherwise that stays what it was. A clock that is wrong goes on as steadily as one that is right.
+    """
     known = durable.read_json(books.clock)
     try:
         before = Clock(**known) if known else None
     except TypeError:
         before = None
     now = Clock.now()
-    durable.write_json(books.clock, {"wall": now.wall, "running": now.running, "boot": now.boot})
-    return is_steady(before, now)
+    believed = force or is_steady(before, now)
+    if believed:
+        durable.write_json(books.clock, {"wall": now.wall, "running": now.running, "boot": now.boot})
+    return believed
 
 
 # ---- a run
@@ -183,17 +189,18 @@ def run(
     Raises:
         StemdError: STEMD-S021, the clock jumped (unless ``force``); the audit trail could not be written.
     """
-    steady = look_at_clock(books)
-    if not (steady or force):
+    if not look_at_clock(books, force=force):
         raise StemdError("STEMD-S021", "the clock is not where it should be since the last run")
     for root in config.spool:
-        Trash(Spool(root)).empty()
+        Trash(Spool(root)).empty()  # what of it cannot be deleted is told after the last batch
     chosen = look(config, books, config.retention.per_run)
     outcome = Outcome(due=chosen.due, held=chosen.held)
     todo = sorted(chosen.chosen, key=lambda each: (each.area, each.place))  # neighbours share their flushes
     for number in range(0, len(todo), _BATCH):
         apply(config, trail, todo[number : number + _BATCH], outcome, actor)
         told(outcome)
+    for root in config.spool:
+        outcome.failed += [f"the trash: {_cause(error)}" for error in Trash(Spool(root)).empty()]
     if config.retention.audit is not None:
         trail.prune(time.time() - config.retention.audit, actor)
     if chosen.chosen:
@@ -230,10 +237,16 @@ def apply(
                     if each.area == "outbox":
                         emptied.append(each.path.parent)
             except (StemdError, OSError) as error:
-                outcome.failed.append(f"{each.area}: {error.message if isinstance(error, StemdError) else error}")
+                outcome.failed.append(f"{each.area} of job {each.job or 'unknown'}: {_cause(error)}")
         trash.empty()
         for folder in emptied:  # of an album; users' own folders stay: a job may be on its way there
             remove_empty(folder, spool.outbox / folder.relative_to(spool.outbox).parts[0])
+
+
+def _cause(error: StemdError | OSError) -> str:
+    """Why, with no name in it: this goes into the journal."""
+    number = error.errno if isinstance(error, OSError) else error.detail.get("errno")
+    return os.strerror(number) if isinstance(number, int) else str(getattr(error, "code", "unknown"))
 
 
 def _is_still(path: Path, holding: Holding) -> bool:

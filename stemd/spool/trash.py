@@ -9,7 +9,9 @@ open: whatever they exchange on the way meanwhile, only what lies in that very f
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -88,22 +90,49 @@ class Trash:
                 os.close(parent)
             self._parents.clear()
 
-    def empty(self) -> None:
+    def empty(self) -> list[StemdError]:
         """Delete what is in it, once it is certain that nothing of it is visible any more.
 
+        Returns what could not be deleted and why, one error for each: it stays out of sight, and keeps nothing else.
+
         Raises:
-            StemdError: the disk failed; to be called again.
+            StemdError: it could not be flushed; to be called again.
         """
         if not self._folder.is_dir():
-            return
+            return []
+        failed: list[StemdError] = []
         self._flush()
         step("D2")
         for path in sorted(self._folder.iterdir()):
-            _open_up(path)
-            durable.remove_tree(path)
+            try:
+                _remove(path)
+            except StemdError as error:
+                failed.append(error)
             step("D3")
         with durable.io_errors("flush the trash"):
             durable.fsync(self._folder)
+        return failed
+
+
+def _remove(path: Path) -> None:
+    """Delete one thing, or as much of it as can be.
+
+    Raises:
+        StemdError: what kept the first part that is still there; the others are gone.
+    """
+    kept: list[BaseException] = []
+    with durable.io_errors(f"remove {path.name!r}"), suppress(FileNotFoundError):
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+            return
+        try:
+            _open_up(path)
+            shutil.rmtree(path, onerror=lambda _call, _path, info: kept.append(info[1]))
+        except RecursionError:
+            kept.append(OSError(errno.ENAMETOOLONG, "its folders are nested too deep"))
+        for error in kept:
+            if not isinstance(error, FileNotFoundError):
+                raise error
 
 
 def _open_up(path: Path) -> None:

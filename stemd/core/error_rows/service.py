@@ -153,8 +153,8 @@ ROWS = (
     ErrorSpec(
         "STEMD-S021", _C.IO_ERROR, _S.CONTROL, _E.TRY_LATER,
         "The clock jumped: nothing is deleted.",
-        "Check the time (`timedatectl`). If it is right, wait for the next run (the timer's), or `stemd prune --force`.",
+        "Check the time (`timedatectl`). If it is right, `stemd prune --force`; if not, set it right and the next run goes on.",
         "Between two runs the wall clock must go on as the machine's own does; after the machine was off, by a week at most. "
-        "Otherwise a wrong date could delete everything that is kept. The run after this one compares with now.",
+        "Otherwise a wrong date could delete everything that is kept. Nothing is deleted until the clock is back, or believed.",
     ),
 )  # fmt: skip

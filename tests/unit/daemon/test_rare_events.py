@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from datetime import UTC, datetime
@@ -219,6 +220,24 @@ def test_erasure_resumed(spool, tmp_path, told):
     daemon._open_books()
     assert one(told, "erasure_resumed")["verified"] is True
     assert not target.exists()
+
+
+def test_erasure_failed(spool, tmp_path, told, monkeypatch):
+    loaded = load(None, {"spool": str(spool.root), "paths.state": str(tmp_path / "state")}, {})
+    books = Books.of(loaded.config).open()
+    erase.begin(books, Subject(user="everyone"), find(loaded.config, Subject(user="everyone")), None)
+    monkeypatch.setattr(erase, "search", raises(DISK))
+    Service(loaded, lambda: loaded, once=True)._open_books()
+    assert one(told, "erasure_failed")["code"] == "STEMD-S014"
+    assert len(erase.pending(books)) == 1, "its order stands"
+
+
+def test_not_deleted(spool, tmp_path, told, monkeypatch):
+    loaded = load(None, {"spool": str(spool.root), "paths.state": str(tmp_path / "state")}, {})
+    (spool.trash / "theirs").mkdir(parents=True)
+    monkeypatch.setattr("stemd.spool.trash.shutil.rmtree", raises(PermissionError(errno.EACCES, "no")))
+    Service(loaded, lambda: loaded, once=True)._open_books()
+    assert one(told, "not_deleted")["errno"] == errno.EACCES
 
 
 def test_audit_trail_not_written(spool, tmp_path, told):

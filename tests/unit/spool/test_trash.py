@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 from stemd.spool import durable
@@ -121,3 +123,30 @@ def test_not_more_folders_are_held_open_than_a_process_may_have(way):
         assert len(list(Path("/proc/self/fd").iterdir())) <= before + 70
     trash.empty()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_what_cannot_be_deleted_is_told_of_and_keeps_nothing_else(way, monkeypatch):
+    """A folder of somebody else's in a result: the rename succeeds, the deletion does not."""
+    trash = Trash(way.spool)
+    for name in ("one", "two", "three"):
+        folder = way.spool.outbox / "everyone" / name
+        (folder / "inner").mkdir(parents=True)
+        (folder / "inner" / "file").touch()
+        (folder / "other").touch()
+        assert trash.take(folder)
+    theirs, unlink = sorted(way.spool.trash.iterdir())[1] / "inner", os.unlink
+    number = (theirs.stat().st_dev, theirs.stat().st_ino)
+
+    def refused(path, *, dir_fd=None):
+        facts = os.fstat(dir_fd) if dir_fd is not None else None
+        if facts is not None and (facts.st_dev, facts.st_ino) == number:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", refused)
+    (error,) = trash.empty()
+    assert (error.code, error.detail["errno"]) == ("STEMD-S014", errno.EACCES)
+    assert list(way.spool.trash.iterdir()) == [theirs.parent]
+    assert list(theirs.parent.iterdir()) == [theirs], "as much as can be goes"
+    monkeypatch.undo()
+    assert trash.empty() == []
