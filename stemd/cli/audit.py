@@ -67,7 +67,7 @@ def audit_verify(config_file: Path | None, as_json: bool, spool: Path | None, he
     from stemd.spool.books import Books
 
     books = Books.of(options.loaded(config_file, spool).config)
-    found = list(trail.verify(books))
+    found = [each for some in (books, *books.others) for each in trail.verify(some)]
     count, known = 0, head is None
     for record in trail.records(books):
         count += 1

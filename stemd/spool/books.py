@@ -1,6 +1,7 @@
 """Where stemd keeps what must outlive jobs: the audit trail, the keys to its pseudonyms, who was erased, open orders.
 
-One set of books for all spools of a configuration, in the state folder of the first; needs that spool's lock to write.
+One set of books for all spools of a configuration, made in the state folder of the first and found again in that of
+any, so that their order does not matter; whoever writes needs that spool's lock (the daemon has all).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,14 +21,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The folder of the books; ``head`` lies apart from it, beside."""
+    """The folder of the books; ``head`` lies apart from it, beside.
+
+    Of ``others`` nothing is lost: who is erased in them is erased, their open orders are taken over, and an erasure
+    deletes keys there too. Their trails are written no more, and verified.
+    """
 
     path: Path
+    others: tuple[Books, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(cls, config: Config) -> Books:
+        """The books of this configuration, whether they are there yet or not: of the first spool that has any.
+
+        Others that there are, from when a spool was alone (``--spool``, or a daemon of its own), are heeded with them.
+        """
+        own = [cls._place(config, root) for root in config.spool]
+        there = [books for books in own if books.path.is_dir()] if len(own) > 1 else own
+        return replace((there or own)[0], others=tuple(there[1:]))
+
+    @classmethod
+    def _place(cls, config: Config, root: Path) -> Books:
         """Several daemons may share a state folder: the spool is in the name."""
-        root = config.spool[0]
         return cls(config.state_of(root) / f"books-{hashlib.sha256(os.fsencode(root)).hexdigest()[:12]}")
 
     @property
@@ -86,7 +101,16 @@ class Books:
                 folder.mkdir(mode=0o700, exist_ok=True)
         for folder in (self.path, self.path.parent):
             durable.fsync(folder)
+        for other in self.others:
+            self._take_orders(other)
         return self
+
+    def _take_orders(self, other: Books) -> None:
+        """Orders are carried out by one. After a crash in between there are two of one, which does no harm."""
+        for path in sorted(other.orders.glob("[!.]*.json")):
+            durable.write(self.orders / path.name, path.read_bytes(), ready=lambda copy: copy.chmod(0o600))
+            path.unlink(missing_ok=True)
+            durable.fsync(other.orders)
 
 
 def bury(books: Books, jobs: list[str]) -> None:
@@ -104,5 +128,10 @@ def is_buried(books: Books, job: str) -> bool:
 
 def tombstones(books: Books) -> Callable[[str], bool]:
     """``is_buried`` for many jobs."""
-    folder = os.fspath(books.erased)
-    return lambda job: bool(job) and "/" not in job and job not in {".", ".."} and os.path.lexists(f"{folder}/{job}")
+    folders = [os.fspath(each.erased) for each in (books, *books.others)]
+    return lambda job: (
+        bool(job)
+        and "/" not in job
+        and job not in {".", ".."}
+        and any(os.path.lexists(f"{folder}/{job}") for folder in folders)
+    )

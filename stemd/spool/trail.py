@@ -154,8 +154,10 @@ class Trail:
 
     def forget(self, user: str | None, jobs: Collection[str]) -> None:
         """Make it be about nobody what was said about these. In what was told of roles the user is not looked for."""
-        for job in sorted(jobs):
-            self.keys.erase("job", job)
+        keyrings = [self.keys, *(Keyring(other.keys) for other in self.books.others)]
+        for keys in keyrings:
+            for job in sorted(jobs):
+                keys.erase("job", job)
         if user is None:
             return
         with self.telling:
@@ -164,7 +166,8 @@ class Trail:
             if who is not None and who in told.get("roles", {}):
                 del told["roles"][who]
                 durable.write_json(self.books.told, told)
-            self.keys.erase("user", user)
+            for keys in keyrings:
+                keys.erase("user", user)
 
     def prune(self, before: float, actor: Person | None = None) -> int:
         """Forget whole months that ended before ``before`` (seconds since 1970); returns how many records that was."""
@@ -181,7 +184,8 @@ class Trail:
             path.unlink()
             durable.fsync(self.books.trail)
             step("T4")
-        self.keys.prune(before)
+        for books in (self.books, *self.books.others):
+            Keyring(books.keys).prune(before)
         return gone
 
 
