@@ -5,10 +5,12 @@ Whoever asks gets a number and comes back for the answer: the socket must not wa
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from stemd.core.access import Action, Person
@@ -22,30 +24,40 @@ from stemd.ops import logs
 from stemd.spool import belongings, durable, erase, retention
 from stemd.spool.belongings import Found, Subject
 from stemd.spool.books import Books
+from stemd.spool.erase import Order
 from stemd.spool.layout import Spool
 from stemd.spool.retention import Outcome
 
 #: How often what is overdue is counted (seconds), and how late it then is.
 _COUNT_INTERVAL = 3600.0
 _OVERDUE = 86_400.0
+#: An order that could not be carried out is tried again after so long, then after twice as long each time (seconds).
+_FIRST_RETRY, _LAST_RETRY = 60.0, 3600.0
 #: Answers that nobody came for are forgotten after so many others.
 _ANSWERS = 50
 
 
 @dataclass(slots=True)
 class _Task:
-    """Something that was asked for; ``subject`` and ``jobs`` are there for an erasure: they must be stopped first."""
+    """Something that ``person`` asked for (``None``: nobody waits for it). Of an erasure there is an ``ordered``: when
+    that is written down, its jobs must be stopped first."""
 
     number: str
-    work: Callable[[], Mapping[str, Any]]
-    subject: Subject | None = None
-    jobs: frozenset[str] = frozenset()
+    person: Person | None
+    work: Callable[[], Mapping[str, Any]] | None = None
+    ordered: Future[Order] | None = None
     progress: dict[str, Any] = field(default_factory=dict)
     future: Future[Mapping[str, Any]] | None = None
+    lists: bool = False
+
+    @property
+    def refused(self) -> bool:
+        """Whether there is no order for it."""
+        return self.ordered is not None and self.ordered.done() and self.ordered.exception() is not None
 
     @property
     def ended(self) -> bool:
-        return self.future is not None and self.future.done()
+        return self.refused or (self.future is not None and self.future.done())
 
 
 class Deleting:
@@ -60,7 +72,7 @@ class Deleting:
         self._tasks: dict[str, _Task] = {}
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="delete")
         self._count_due = time.monotonic() + 60.0
-        self._counted: Future[int] | None = None
+        self._retry_due, self._retry_after = 0.0, _FIRST_RETRY
 
     @property
     def _config(self) -> Config:
@@ -80,24 +92,27 @@ class Deleting:
                 person.require(Action.ERASE, self._owner_of(job))
                 return self._erase(person, Subject(job=job), bool(message.get("dry_run")))
             case {"op": "deletion", "number": str(number)} if number in self._tasks:
-                return self._answer_of(self._tasks[number])
+                return self._answer_of(self._tasks[number], person)
         raise StemdError("STEMD-X001", f"unknown control message {message.get('op')!r}")
 
     def _owner_of(self, job: str) -> str | None:
+        """Whose it is, if that can be told at once; else only an admin may. To search for it the socket cannot wait."""
         live = self._dispatcher.board.get(job)
         if live is not None:
             return live.user
         for scanner in self._dispatcher.scanners:
             if (status := durable.read_json(scanner.spool.status_file(job))) is not None and status.get("user_id"):
                 return str(status["user_id"])
-        users = belongings.find(self._config, Subject(job=job)).users
-        return next(iter(users)) if len(users) == 1 else None
+        return None
 
     def _prune(self, person: Person, dry_run: bool, force: bool) -> Mapping[str, Any]:
         if dry_run:
-            return self._begin(_Task(self._number(), lambda: told(retention.look(self._config, self._books))))
-        task = _Task(self._number(), lambda: self._run(person, force, task))
+            return self._look(person, lambda: told(retention.look(self._config, self._books)))
+        task = _Task(_number(), person, lambda: self._run(person, force, task))
         return self._begin(task)
+
+    def _look(self, person: Person, work: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        return self._begin(_Task(_number(), person, work, lists=True))
 
     def _run(self, person: Person, force: bool, task: _Task) -> Mapping[str, Any]:
         metrics, counted = self._dispatcher.board.metrics, dict.fromkeys(("outbox",), 0)
@@ -117,34 +132,49 @@ class Deleting:
 
     def _erase(self, person: Person, subject: Subject, dry_run: bool) -> Mapping[str, Any]:
         if dry_run:
-            return self._begin(_Task(self._number(), lambda: listed(self._config, subject)))
-        found = belongings.find(self._config, subject)
-        known(subject, found)
-        erase.check(self._config, subject, found)
-        order = erase.begin(self._books, subject, found, person)
+            return self._look(person, lambda: listed(self._config, subject))
 
-        def carry_out() -> Mapping[str, Any]:
-            return erase.carry_out(self._config, self._books, self._chronicle.trail, order)
+        def order() -> Order:
+            found = belongings.find(self._config, subject)
+            known(subject, found)
+            erase.check(self._config, subject, found)
+            return erase.begin(self._books, subject, found, person)
 
-        return self._begin(_Task(self._number(), carry_out, subject, frozenset(found.jobs)))
+        ordered = self._threads.submit(order)
+        ordered.add_done_callback(lambda _: self._wake())
+        return self._begin(_Task(_number(), person, ordered=ordered))
 
-    def _number(self) -> str:
-        return str(max(map(int, self._tasks), default=0) + 1)
+    def _carry_out(self, order: Order) -> Mapping[str, Any]:
+        try:
+            return erase.attempt(self._config, self._books, self._chronicle.trail, order)
+        except StemdError as error:  # the order stands, and is tried again
+            logs.get().error("erasure_failed", code=error.code, errno=error.detail.get("errno"), order=order.id)
+            raise
 
     def _begin(self, task: _Task) -> Mapping[str, Any]:
         self._tasks[task.number] = task
         for number in [number for number, each in self._tasks.items() if each.ended][:-_ANSWERS]:
             del self._tasks[number]
-        if task.subject is None:
-            self._submit(task)
+        if task.work is not None:
+            self._submit(task, task.work)
         self._wake()
         return {"number": task.number}
 
-    def _submit(self, task: _Task) -> None:
-        task.future = self._threads.submit(task.work)
+    def _submit(self, task: _Task, work: Callable[[], Mapping[str, Any]]) -> None:
+        task.future = self._threads.submit(work)
         task.future.add_done_callback(lambda _: self._wake())
 
-    def _answer_of(self, task: _Task) -> Mapping[str, Any]:
+    def _answer_of(self, task: _Task, person: Person) -> Mapping[str, Any]:
+        """To whoever asked, and to admins: it lists what others have.
+
+        Raises:
+            StemdError: STEMD-P003; what was asked for failed.
+        """
+        if task.person is None or task.person.name != person.name:
+            person.require(Action.ERASE)
+        if task.refused:
+            assert task.ordered is not None
+            task.ordered.result()
         if task.future is None or not task.future.done():
             return {"done": False, "progress": task.progress}
         return {"done": True, "result": dict(task.future.result())}
@@ -154,13 +184,34 @@ class Deleting:
     def tick(self, now: float) -> None:
         """Stop what is to be erased; when it has stopped, let it be deleted."""
         self._count(now)
-        open_ones = [task for task in self._tasks.values() if task.subject is not None and not task.ended]
-        self._dispatcher.suspended = bool(open_ones)
-        for task in open_ones:
-            assert task.subject is not None
-            if task.future is None and self._stopped(task.subject, task.jobs):
-                self._dispatcher.quotas.forget(user=task.subject.user, job=task.subject.job)
-                self._submit(task)
+        self._retry(now)
+        open_ones = [task for task in self._tasks.values() if task.ordered is not None and not task.ended]
+        ready = [(task, task.ordered.result()) for task in open_ones if task.ordered and task.ordered.done()]
+        self._dispatcher.suspended = bool(ready)
+        for task, order in ready:
+            if task.future is None and self._stopped(order.subject, frozenset(order.jobs)):
+                own = order.actor is not None and order.actor.role != "admin"
+                self._dispatcher.quotas.forget(user=order.subject.user, job=order.subject.job, counted=own)
+                self._forget_lists()
+                self._retry_due = max(self._retry_due, now + self._retry_after)
+                self._submit(task, partial(self._carry_out, order))
+
+    def _forget_lists(self) -> None:
+        """What was shown before may name who is erased now."""
+        for number in [number for number, each in self._tasks.items() if each.lists and each.ended]:
+            del self._tasks[number]
+
+    def _retry(self, now: float) -> None:
+        """Orders that still stand, though nothing carries them out: the disk failed, or a hold lay on them."""
+        if now < self._retry_due or any(task.ordered is not None and not task.ended for task in self._tasks.values()):
+            return
+        orders = erase.pending(self._books)
+        self._retry_after = min(2 * self._retry_after, _LAST_RETRY) if orders else _FIRST_RETRY
+        self._retry_due = now + self._retry_after
+        for order in orders:
+            ordered: Future[Order] = Future()
+            ordered.set_result(order)
+            self._begin(_Task(_number(), None, ordered=ordered))
 
     def _stopped(self, subject: Subject, jobs: frozenset[str]) -> bool:
         """Whether nothing of the subject is at work any more; what is, is told to stop."""
@@ -204,6 +255,11 @@ class Deleting:
 
     def close(self) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+def _number() -> str:
+    """Not to be guessed: who knows it may ask."""
+    return secrets.token_hex(8)
 
 
 def told(plan: retention.Plan) -> dict[str, Any]:

@@ -143,6 +143,7 @@ class Live:
         job = self.job
         return {
             "user_id": self.user,
+            "inbox": job.inbox if job else None,
             "state": self.state.value,
             "stage": self.stage,
             "progress": round(self.progress, 4),

@@ -154,9 +154,9 @@ class Quotas:
         """Count a job or entry that a quota newly stopped."""
         self._board.metrics.quota_rejections.labels(verdict.error.detail["quota"]).inc()
 
-    def forget(self, *, user: str | None = None, job: str | None = None) -> int:
-        """Erase a user's or a job's entries from the ledgers."""
-        return sum(ledger.erase(user=user, job=job) for ledger in self._ledgers.values())
+    def forget(self, *, user: str | None = None, job: str | None = None, counted: bool = False) -> int:
+        """Erase a user's or a job's entries from the ledgers; ``counted``: in memory they count as before."""
+        return sum(ledger.erase(user=user, job=job, counted=counted) for ledger in self._ledgers.values())
 
     def close(self) -> None:
         self.outboxes.close()

@@ -239,7 +239,12 @@ def finish(spool: Spool, work: WorkDir) -> Path | None:
         home = deliver.open_place(user, place, album.mode, album.group)
         durable.write_json(
             work.summary,
-            _summary(album, str(home.relative_to(spool.root)), ends.items()),
+            _summary(
+                album,
+                (durable.read_json(work.origin) or {}).get("inbox"),
+                str(home.relative_to(spool.root)),
+                ends.items(),
+            ),
             ready=lambda path: deliver.grant_if_possible(path, album.mode, album.group),
         )
         _publish_summary(work, home)
@@ -261,11 +266,14 @@ def _publish_summary(work: WorkDir, home: Path) -> None:
     durable.fsync(home)
 
 
-def _summary(album: Album, home: str, ends: Iterable[tuple[int, Mapping[str, Any]]]) -> dict[str, Any]:
+def _summary(
+    album: Album, inbox: str | None, home: str, ends: Iterable[tuple[int, Mapping[str, Any]]]
+) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "job_uuid": album.job_uuid,
         "user_id": album.user_id,
+        "inbox": inbox,
         "title": album.title,
         "source": encode_name(album.source),
         "created_at": iso(time.time()),

@@ -62,6 +62,11 @@ class Found:
     names: set[str] = field(default_factory=set)
     hashes: set[str] = field(default_factory=set)
 
+    @property
+    def inboxes(self) -> set[str]:
+        """Every inbox that any of it came by, or lies in."""
+        return {*self.jobs.values(), *(item.door for item in self.items if item.door is not None)}
+
     def add(self, area: str, path: Path, job: str = "", *documents: Mapping[str, Any] | None) -> None:
         self.items.append(Item(area, path, job))
         inbox = ""
@@ -166,7 +171,7 @@ def _in_work(spool: Spool, config: Config, subject: Subject, wanted: set[str], f
             found.add("work", folder, folder.name, *documents)
             if documents[2] is not None:  # an album that is being split: its jobs are named in it
                 for member in documents[2].get("jobs", ()):
-                    found.jobs.setdefault(str(member["job_uuid"]), "")
+                    found.jobs.setdefault(str(member["job_uuid"]), found.jobs[folder.name])
 
 
 def _in_outbox(spool: Spool, config: Config, subject: Subject, wanted: set[str], found: Found) -> None:

@@ -98,9 +98,9 @@ def check(config: Config, subject: Subject, found: Found) -> None:
         StemdError: STEMD-P011 (a legal hold lies on it), STEMD-P012 (it must be kept).
     """
     users = found.users | ({subject.user} if subject.user is not None else set())
-    boxes = {*found.jobs.values(), ""}
-    if any(compliance.held(config, None, user) for user in users or {""}) or any(
-        compliance.held(config, inbox, None, job) for job, inbox in found.jobs.items()
+    boxes = {*found.inboxes, ""}
+    if any(compliance.held(config, box, user) for box in boxes for user in users or {""}) or any(
+        compliance.held(config, None, None, job) for job in found.jobs
     ):
         raise StemdError("STEMD-P011", f"a legal hold lies on {subject.words}")
     if not all(compliance.erasable(config, box, user) for box in boxes for user in users or {""}):
@@ -108,8 +108,9 @@ def check(config: Config, subject: Subject, found: Found) -> None:
 
 
 def begin(books: Books, subject: Subject, found: Found, actor: Person | None) -> Order:
-    """Step G1: from here on it will be done, whatever happens."""
-    order = Order(uuid.uuid4().hex, subject, time.time(), actor)
+    """Step G1: from here on it will be done, whatever happens. One that stands for the same is gone on with."""
+    open_ones = (order for order in pending(books) if order.subject == subject)
+    order = next(open_ones, None) or Order(uuid.uuid4().hex, subject, time.time(), actor)
     order.take_over(found)
     if subject.job is not None:
         order.jobs.add(subject.job)
@@ -130,11 +131,13 @@ def carry_out(config: Config, books: Books, trail: Trail, order: Order) -> dict[
     """Steps G2 to G7; returns the receipt. Nothing of its jobs may be at work in this process.
 
     Raises:
-        StemdError: the disk failed; the order stands, and can be carried out again.
+        StemdError: the disk failed, or a legal hold came to lie on it (STEMD-P011, P012); the order stands, and can be
+            carried out again.
     """
     left: list[str] = []
     for _ in range(_PASSES):
         found = belongings.find(config, order.subject, order.jobs)
+        check(config, order.subject, found)  # what came since it was ordered may be under a hold, or all of it
         order.take_over(found)
         _write(books, order)
         bury(books, sorted(order.jobs))
@@ -160,7 +163,7 @@ def carry_out(config: Config, books: Books, trail: Trail, order: Order) -> dict[
     )  # fmt: skip
     trail.forget(user, jobs)
     step("G5")
-    hits = search(config, books, Secrets(user, frozenset(order.names), frozenset(order.hashes), jobs))
+    hits = search(config, books, Secrets(user, frozenset(order.names), frozenset(order.hashes), jobs), order.id)
     hits += sorted({*left, *_remains(config)} - set(hits))
     receipt = {
         "schema_version": SCHEMA_VERSION,
@@ -189,12 +192,24 @@ def resume(config: Config, books: Books, trail: Trail) -> tuple[list[dict[str, A
     failed: list[StemdError] = []
     for order in pending(books):
         try:
-            receipts.append(carry_out(config, books, trail, order))
+            receipts.append(attempt(config, books, trail, order))
         except StemdError as error:
             failed.append(error)
-        except OSError as error:
-            failed.append(StemdError("STEMD-S014", f"erase: {error.strerror}", detail={"errno": error.errno}))
     return receipts, failed
+
+
+def attempt(config: Config, books: Books, trail: Trail, order: Order) -> dict[str, Any]:
+    """``carry_out``, of which whatever the disk does is told as such.
+
+    Raises:
+        StemdError: the order stands.
+    """
+    try:
+        return carry_out(config, books, trail, order)
+    except OSError as error:
+        raise StemdError("STEMD-S014", f"erase: {error.strerror}", detail={"errno": error.errno}) from error
+    except RecursionError as error:  # a consumer's folders within folders within …
+        raise StemdError("STEMD-S014", "erase: folders are nested too deep") from error
 
 
 def _recall(spool: Spool, user: str | None, jobs: frozenset[str]) -> int:

@@ -16,6 +16,8 @@ from stemd.spool.layout import Spool
 
 Area = Literal["outbox", "album", "orphan", "status", "logs", "caches"]
 AREAS: tuple[Area, ...] = ("outbox", "album", "orphan", "status", "logs", "caches")
+#: Folders of an album within one another that are looked into: nobody's music is nested deeper.
+_DEEPEST = 64
 #: Bytes read at once; all of nearly every record.
 _BLOCK = 1 << 16
 _ENDED = frozenset(state.value for state in JobState if state.ended)
@@ -60,7 +62,7 @@ def finished(spool: Spool) -> Iterator[Holding]:
             yield from _results(folder.path, user.name)
 
 
-def _results(folder: str, user: str) -> Iterator[Holding]:
+def _results(folder: str, user: str, depth: int = 0) -> Iterator[Holding]:
     document = _document(f"{folder}/manifest.json")
     if document is not None:
         marks = document.get("compliance")
@@ -72,7 +74,10 @@ def _results(folder: str, user: str) -> Iterator[Holding]:
         return
     inner = False
     for child in _folders(folder):
-        for found in _results(child.path, user):
+        if depth == _DEEPEST:
+            inner = True  # whatever is in it: the folder around it is kept
+            break
+        for found in _results(child.path, user, depth + 1):
             inner = True
             yield found
     album = None if inner else _document(f"{folder}/album.json")

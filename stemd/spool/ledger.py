@@ -10,7 +10,7 @@ import json
 import os
 import stat
 import threading
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -211,13 +211,23 @@ def erase(spool: Spool, jobs: Container[str]) -> int:
     books += [path.parent for path in spool.orphan.glob("*/*/ended")]
     with _WRITING:
         changed = sum(_erase_in_book(WorkDir(book), jobs) for book in books)
-    for folder, directories, files in os.walk(spool.outbox):
-        if "manifest.json" in files:
-            directories[:] = []
-        elif "album.json" in files:
+    for folder in _albums(spool.outbox):
+        if (folder / "album.json").is_file():
             with suppress(LookupError, TypeError, AttributeError):  # consumers may have made anything of it
-                changed += _erase_in_summary(Path(folder, "album.json"), jobs)
+                changed += _erase_in_summary(folder / "album.json", jobs)
     return changed
+
+
+def _albums(outbox: Path) -> Iterator[Path]:
+    """All folders that are no result's, however deep: ``os.walk`` calls itself for each level."""
+    open_ones = [outbox]
+    while open_ones:
+        folder = open_ones.pop()
+        if (folder / "manifest.json").is_file():
+            continue
+        yield folder
+        with suppress(OSError), os.scandir(folder) as entries:
+            open_ones += [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def _erase_in_book(work: WorkDir, jobs: Container[str]) -> bool:

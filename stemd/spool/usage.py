@@ -76,12 +76,21 @@ class Ledger:
             self._tidy()
         return {user: (max(0.0, audio), max(0.0, cpu)) for user, (audio, cpu) in self._sums.items()}
 
-    def erase(self, *, user: str | None = None, job: str | None = None) -> int:
-        """Forget a user or a job; returns how many entries went."""
-        before = len(self._entries)
-        self._take([each for each in self._entries if each.user != user and each.job != job])
-        _write(self._file, self._entries)
-        return before - len(self._entries)
+    def erase(self, *, user: str | None = None, job: str | None = None, counted: bool = False) -> int:
+        """Forget a user or a job; returns how many entries went.
+
+        ``counted``: they go on counting until they are too old, in memory only, and no job is named. Otherwise whoever
+        may erase what is his could make himself a new quota.
+        """
+        meant = [each.user == user or each.job == job for each in self._entries]
+        kept = [each for each, goes in zip(self._entries, meant, strict=True) if not goes]
+        nameless = [replace(each, job="") if goes else each for each, goes in zip(self._entries, meant, strict=True)]
+        self._take(nameless if counted else kept)
+        self._write_file()
+        return sum(meant)
+
+    def _write_file(self) -> None:
+        _write(self._file, (each for each in self._entries if each.job))
 
     def _take(self, entries: Iterable[Entry]) -> None:
         self._entries, self._stale = deque(entries), 0
@@ -100,7 +109,7 @@ class Ledger:
         """Write the file anew; where the disk refuses that, it only stays longer than it need be."""
         self._stale = 0
         with suppress(StemdError):
-            _write(self._file, self._entries)
+            self._write_file()
 
 
 def read(file: Path) -> list[Entry] | None:

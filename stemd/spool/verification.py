@@ -6,6 +6,7 @@ import io
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -33,8 +34,11 @@ class Secrets:
     jobs: frozenset[str]
 
 
-def search(config: Config, books: Books, secrets: Secrets) -> list[str]:
-    """Where any of it is found. Names of files are sought in the state folders only: others may have the same."""
+def search(config: Config, books: Books, secrets: Secrets, order: str = "") -> list[str]:
+    """Where any of it is found, but in the ``order`` that is being carried out.
+
+    Names of files are sought in the state folders only: others may have the same.
+    """
     patterns, of_names = list(_patterns(secrets)), list(_of_names(secrets))
     states = {config.state_of(root) for root in config.spool}
     tops = set(config.spool) | states
@@ -42,7 +46,7 @@ def search(config: Config, books: Books, secrets: Secrets) -> list[str]:
     hits: list[str] = []
     for top in sorted(top for top in tops if not any(other in top.parents for other in tops)):
         for path in _everything(top):
-            if path == books.orders or books.orders in path.parents:
+            if order and path == books.orders / f"{order}.json":
                 continue
             shown = str(path.relative_to(top))
             if shown in own:
@@ -67,9 +71,14 @@ def _of_names(secrets: Secrets) -> Iterator[re.Pattern[bytes]]:
 
 
 def _everything(top: Path) -> Iterator[Path]:
-    for folder, directories, files in os.walk(top):
-        for name in (*directories, *files):
-            yield Path(folder, name)
+    """All below it, however deep: ``os.walk`` calls itself for each level."""
+    open_ones = [os.fspath(top)]
+    while open_ones:
+        with suppress(OSError), os.scandir(open_ones.pop()) as entries:
+            for entry in entries:
+                yield Path(entry.path)
+                if entry.is_dir(follow_symlinks=False):
+                    open_ones.append(entry.path)
 
 
 def _holds(path: Path, patterns: list[re.Pattern[bytes]]) -> bool:

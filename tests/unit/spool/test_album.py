@@ -194,6 +194,7 @@ def test_nothing_is_thrown_away(albums, spool):
     assert violations(spool, [f"Album/{name}".encode() for name in ("a.mp3", *names)]) == []
     place = albums.home / "Album"
     assert summary(place)["jobs"][0]["source"] == "a.mp3"
+    assert summary(place)["inbox"] is None, "the inbox at the top"
     assert (place / "album.json (2)").read_text() == "Album/album.json"
     assert (place / "CD1" / "manifest.json (2)").read_text() == "Album/CD1/manifest.json"
     texts = {path.read_text(): str(path.parent.relative_to(place)) for path in place.rglob("[xy].txt")}

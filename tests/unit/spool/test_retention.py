@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stemd.core.errors import StemdError
 from stemd.core.job import JobState
-from stemd.spool import deliver, durable, holdings, ledger, retention, sidecar
+from stemd.daemon.live import Live
+from stemd.spool import album, deliver, durable, holdings, ledger, retention, sidecar
 from stemd.spool.books import Books, bury
 from stemd.spool.holdings import Holding
 from stemd.spool.retention import Clock, Rules, is_steady, plan
@@ -228,3 +231,32 @@ def test_albums_forget_erased_jobs(way):
     first, second = json.loads((home / "album.json").read_text())["jobs"]
     assert first == {"source": None, "job_uuid": "J", "state": JobState.ERASED, "result": None}
     assert second["source"] == "secret.wav"
+
+
+def test_a_hold_on_an_inbox_keeps_statuses_and_albums_that_came_by_it(way, books, trail):
+    way.configure(
+        inboxes={"court": {"compliance": {"legal_hold": True}}},
+        retention__outbox="0s", retention__status="0s",
+    )  # fmt: skip
+    work, job = way.sealed()
+    live = Live(way.spool, work, "everyone", job=replace(job, inbox="court"), state=JobState.DONE)
+    live.write_status()
+    durable.remove_tree(work.path)
+    home = way.spool.outbox / "everyone" / "Album"
+    home.mkdir(parents=True)
+    record = ledger.Album("A", "everyone", "Album", "Album", 0o640, None, {}, ())
+    durable.write_json(home / "album.json", album._summary(record, "court", "outbox/everyone/Album", []))
+    outcome = retention.run(way.config, trail, books)
+    assert (outcome.held, sum(outcome.deleted.values())) == (2, 0)
+    way.configure(retention__outbox="0s", retention__status="0s")
+    assert sum(retention.run(way.config, trail, books).deleted.values()) == 2
+
+
+def test_folders_nested_without_end_are_no_end_of_retention(way):
+    top = way.spool.outbox / "everyone" / "deep"
+    subprocess.run(["mkdir", "-p", f"{top}/{'/'.join(['d'] * 1500)}"], check=True)
+    kept, _ = way.published()
+    try:
+        assert [each.path for each in holdings.finished(way.spool)] == [kept]
+    finally:
+        subprocess.run(["rm", "-rf", str(top)], check=True)

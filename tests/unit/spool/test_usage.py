@@ -123,6 +123,17 @@ def test_a_user_or_a_job_can_be_erased(spool, file, who, left):
     assert usage.erase(file, user="nobody") == 0
 
 
+def test_who_erases_what_is_his_makes_himself_no_new_quota(spool, file):
+    now, ledger = time.time(), Ledger(file, spool)
+    ledger.add(Entry(now, "ana", "one", 60.0, 10.0))
+    ledger.add(Entry(now, "ben", "two", 1.0, 2.0))
+    assert ledger.erase(user="ana", counted=True) == 1
+    assert ledger.used(now)["ana"] == (60.0, 10.0)
+    ledger._tidy()
+    assert b"ana" not in file.read_bytes(), "nothing of it is written down"
+    assert "ana" not in ledger.used(now + usage.WINDOW + 1.0) or ledger.used(now)["ana"] == (0.0, 0.0)
+
+
 def test_the_size_of_a_folder_counts_files_and_follows_nothing(spool):
     folder = finished(spool, "ana", "here")
     (folder / "vocals.flac").write_bytes(b"x" * 1000)

@@ -1,0 +1,129 @@
+"""Who gets an answer about what was deleted, when an order is tried again, and what the loop need not wait for."""
+
+from __future__ import annotations
+
+import time
+from unittest.mock import Mock
+
+import pytest
+from structlog.testing import capture_logs
+
+from stemd.core.access import Person
+from stemd.core.config import load
+from stemd.core.errors import StemdError
+from stemd.core.job import new_job_id
+from stemd.daemon import deleting
+from stemd.daemon.deleting import Deleting
+from stemd.ops.metrics import Metrics
+from stemd.spool import belongings, erase, sidecar
+from stemd.spool.books import Books
+from stemd.spool.trail import Trail
+from tests.support.daemon import eventually
+from tests.unit.spool.conftest import Way
+
+ADMIN, ANA, BEN = Person(None, "admin"), Person("ana", "user"), Person("ben", "operator")
+
+
+class Office:
+    """A ``Deleting`` over a real spool and real books; nothing is at work."""
+
+    def __init__(self, spool, state) -> None:
+        self.config = load(None, {"spool": str(spool.root), "paths.state": str(state)}, {}).config
+        self.way, self.books = Way(spool, self.config), Books.of(self.config)
+        self.trail = Trail(self.books)
+        board = Mock(config=self.config, metrics=Metrics(("demucs",)), jobs={}, albums={})
+        board.get = {}.get
+        self.dispatcher = Mock(config=self.config, board=board, scanners=[Mock(spool=spool)])
+        self.deleting = Deleting(self.dispatcher, Mock(trail=self.trail), self.books, Mock(), Mock())
+
+    def ask(self, person: Person, **message) -> str:
+        return self.deleting.answer(message, person)["number"]
+
+    def hear(self, person: Person, number: str):
+        return self.deleting.answer({"op": "deletion", "number": number}, person)
+
+    def ended(self, person: Person, number: str):
+        def answer():
+            self.deleting.tick(time.monotonic())
+            return (heard := self.hear(person, number))["done"] and heard["result"]
+
+        return eventually(answer, 30, "it is done")
+
+
+@pytest.fixture
+def office(spool, tmp_path):
+    made = Office(spool, tmp_path / "state")
+    yield made
+    made.deleting.close()
+
+
+def test_what_is_listed_is_for_who_asked_and_for_admins(office):
+    number = office.ask(ANA, op="erase", user="ana", dry_run=True)
+    assert office.ended(ANA, number)["items"] == []
+    assert office.hear(ADMIN, number)["done"]
+    with pytest.raises(StemdError, match="STEMD-P003"):
+        office.hear(BEN, number)
+    other = office.ask(ANA, op="erase", user="ana", dry_run=True)
+    assert len({number, other, "1", "2"}) == 4, "nobody guesses a number"
+
+
+def test_an_erasure_takes_what_was_listed_before_along(office):
+    office.way.published()
+    listed = office.ask(ADMIN, op="erase", user="everyone", dry_run=True)
+    assert office.ended(ADMIN, listed)["items"]
+    assert office.ended(ADMIN, office.ask(ADMIN, op="erase", user="everyone"))["verified"]
+    with pytest.raises(StemdError, match="STEMD-X001"):
+        office.hear(ADMIN, listed)
+
+
+def test_the_socket_searches_nothing(office, monkeypatch):
+    """Whose a job is stands in its status, or only an admin may; what is to go is searched for elsewhere."""
+    monkeypatch.setattr(belongings, "find", Mock(side_effect=AssertionError("on the loop")))
+    monkeypatch.setattr(office.deleting, "_threads", Mock())
+    mine, unknown = new_job_id(), new_job_id()
+    sidecar.write_status(office.way.spool, mine, {"user_id": "ana", "state": "done"})
+    office.ask(ANA, op="erase", job=mine)
+    office.ask(ADMIN, op="erase", job=unknown)
+    for person, job in ((ANA, unknown), (BEN, mine)):
+        with pytest.raises(StemdError, match="STEMD-P003"):
+            office.ask(person, op="erase", job=job)
+    monkeypatch.undo()
+
+
+def test_what_is_refused_later_is_told_to_who_asked(office):
+    number = office.ask(ADMIN, op="erase", job=new_job_id())
+    with pytest.raises(StemdError, match="STEMD-S015"):
+        office.ended(ADMIN, number)
+    assert not office.dispatcher.suspended
+    office.deleting.tick(time.monotonic())
+
+
+def test_an_order_that_failed_is_tried_again_later_and_later(office, monkeypatch):
+    folder, _ = office.way.published()
+    fails = Mock(side_effect=OSError(5, "Input/output error"))
+    monkeypatch.setattr(erase, "search", fails)
+    with capture_logs() as told:
+        with pytest.raises(StemdError, match="STEMD-S014"):
+            office.ended(ADMIN, office.ask(ADMIN, op="erase", user="everyone"))
+        assert [each["event"] for each in told if each["log_level"] == "error"] == ["erasure_failed"]
+    assert len(erase.pending(office.books)) == 1
+    now, due = time.monotonic() + 10_000.0, []
+    for _ in range(8):
+        office.deleting.tick(now)
+        eventually(lambda: all(task.ended for task in office.deleting._tasks.values()), 30, "it is tried")
+        office.deleting.tick(now)
+        assert not office.dispatcher.suspended, "the others go on"
+        due.append(office.deleting._retry_due - now)
+        now = office.deleting._retry_due
+    assert fails.call_count == 9
+    assert due == sorted(due) and due[-1] == deleting._LAST_RETRY
+    monkeypatch.undo()
+    office.deleting.tick(now)
+    eventually(lambda: not erase.pending(office.books), 30, "it is done")
+    assert not folder.exists()
+
+
+def test_only_who_may_erase_all_makes_a_new_quota(office):
+    for person, counted in ((ANA, True), (ADMIN, False)):
+        office.ended(person, office.ask(person, op="erase", user="ana"))
+        assert office.dispatcher.quotas.forget.call_args.kwargs["counted"] is counted

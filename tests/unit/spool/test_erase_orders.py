@@ -1,0 +1,74 @@
+"""Orders of erasures: what holds them up, and what becomes of those that stand."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from stemd.core.errors import StemdError
+from stemd.spool import belongings, deliver, durable, erase
+from stemd.spool.belongings import Subject
+from stemd.spool.books import Books
+from stemd.spool.trail import Trail
+
+HELD = {"legal_hold": True}
+
+
+@pytest.mark.parametrize(("marks", "code"), [(HELD, "STEMD-P011"), ({"erasable": False}, "STEMD-P012")])
+def test_what_nobody_has_taken_yet_is_kept_by_the_marks_of_its_inbox(way, marks, code):
+    way.configure(users={"ana": {}}, inboxes={"court": {"user": "ana", "compliance": marks}})
+    (way.spool.inbox / "court").mkdir()
+    (way.spool.inbox / "court" / "evidence.wav").write_bytes(b"evidence")
+    subject = Subject(user="ana")
+    found = belongings.find(way.config, subject)
+    assert [item.path.name for item in found.items] == ["evidence.wav"]
+    with pytest.raises(StemdError, match=code):
+        erase.check(way.config, subject, found)
+
+
+def test_a_hold_that_comes_after_the_order_stops_it_until_it_is_lifted(way):
+    target, job = way.published()
+    books, subject = Books.of(way.config), Subject(user="everyone")
+    trail = Trail(books)
+    erase.begin(books, subject, belongings.find(way.config, subject), None)
+    for hold in ({"compliance__legal_hold": True}, {"compliance__held_jobs": [job.job_uuid]}):
+        way.configure(**hold)
+        receipts, failed = erase.resume(way.config, books, trail)
+        assert (receipts, [error.code for error in failed]) == ([], ["STEMD-P011"])
+        assert deliver.verify(target) is not None
+    way.configure(compliance__legal_hold=False)
+    assert erase.resume(way.config, books, trail)[0][0]["verified"]
+
+
+def test_whoever_asks_again_goes_on_with_the_order_that_stands(way):
+    books, subject = Books.of(way.config).open(), Subject(user="everyone")
+    order = erase.begin(books, subject, belongings.find(way.config, subject), None)
+    _, job = way.published()
+    again = erase.begin(books, subject, belongings.find(way.config, subject), None)
+    assert (again.id, again.jobs) == (order.id, {job.job_uuid})
+    other = erase.begin(books, Subject(job=job.job_uuid), belongings.find(way.config, Subject(job=job.job_uuid)), None)
+    assert {each.id for each in erase.pending(books)} == {order.id, other.id}
+
+
+def test_the_search_passes_over_its_own_order_only(way):
+    books, subject = Books.of(way.config), Subject(user="zaide-42")
+    trail = Trail(books)
+    order = erase.begin(books, subject, belongings.find(way.config, subject), None)
+    other = {**order.to_dict(), "id": "other", "job": "J", "user": None, "names": ["a song of zaide-42"]}
+    durable.write_json(books.orders / "other.json", other)
+    receipt = erase.carry_out(way.config, books, trail, order)
+    assert [hit.rpartition("/")[2] for hit in receipt["left"]] == ["other.json"]
+
+
+def test_folders_nested_without_end_are_no_end_of_erasures(way):
+    top = way.spool.outbox / "ben" / "deep"
+    subprocess.run(["mkdir", "-p", f"{top}/{'/'.join(['d'] * 1500)}"], check=True)
+    way.published()
+    books, subject = Books.of(way.config), Subject(user="everyone")
+    trail = Trail(books)
+    try:
+        order = erase.begin(books, subject, belongings.find(way.config, subject), None)
+        assert erase.attempt(way.config, books, trail, order)["verified"]
+    finally:
+        subprocess.run(["rm", "-rf", str(top)], check=True)
