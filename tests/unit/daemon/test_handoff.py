@@ -98,7 +98,8 @@ def test_what_fails_keeps_nothing_else_waiting(desk, monkeypatch):
     desk.ways["webhook"] = refuse
     desk.waits(monkeypatch, 0.0)
     desk.turns(12)
-    assert [job for _, job in desk.told] == jobs * 2
+    told = [job for _, job in desk.told]
+    assert sorted(told[:6]) == sorted(told[6:]) == sorted(jobs)
 
 
 def test_the_queue_is_not_listed_for_each_try(desk, monkeypatch):
@@ -107,7 +108,7 @@ def test_the_queue_is_not_listed_for_each_try(desk, monkeypatch):
     jobs = sorted(desk.note() for _ in range(9))
     assert desk.turns(10) == [True] * 9 + [False]
     assert len(listed) == 1
-    assert [job for _, job in desk.told] == jobs
+    assert sorted(job for _, job in desk.told) == sorted(jobs)
     desk.note()
     assert desk.turns(1) == [False], "nobody has said that there is something new"
     desk.handing.wake()

@@ -45,6 +45,15 @@ def test_the_books_are_on_the_disk_before_anything_is_written_into_them(books):
     assert {books.path, books.path.parent} <= set(flushed_during(books.open))
 
 
+def test_an_order_that_is_taken_over_is_on_the_disk_in_one_place_and_gone_from_the_other(tmp_path):
+    other = Books(tmp_path / "other").open()
+    durable.write_json(other.orders / "1.json", {})
+    books = Books(tmp_path / "books", (other,))
+    flushed = flushed_during(books.open)
+    assert (books.orders / ".1.json.tmp" in flushed, other.orders in flushed) == (True, True)
+    assert ([*other.orders.iterdir()], len([*books.orders.iterdir()])) == ([], 1)
+
+
 def test_a_tombstone_is_on_the_disk(books):
     books.open()
     assert books.erased in flushed_during(lambda: bury(books, ["J"]))
