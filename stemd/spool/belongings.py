@@ -54,13 +54,18 @@ class Item:
 
 @dataclass(slots=True)
 class Found:
-    """``items`` on all paths; ``jobs`` with the inbox each came by; ``names`` and ``hashes`` of their recordings."""
+    """``items`` on all paths; ``jobs`` with the inbox each came by; ``names`` and ``hashes`` of their recordings.
+
+    ``others`` are jobs that stemd's own records give to somebody else: people can write into what lies in outbox/, and
+    what a manifest there says does not make them theirs.
+    """
 
     items: list[Item] = field(default_factory=list)
     jobs: dict[str, str] = field(default_factory=dict)
     users: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
     hashes: set[str] = field(default_factory=set)
+    others: set[str] = field(default_factory=set)
 
     @property
     def inboxes(self) -> set[str]:
@@ -68,6 +73,7 @@ class Found:
         return {*self.jobs.values(), *(item.door for item in self.items if item.door is not None)}
 
     def add(self, area: str, path: Path, job: str = "", *documents: Mapping[str, Any] | None) -> None:
+        job = "" if job in self.others else job
         self.items.append(Item(area, path, job))
         inbox = ""
         for document in filter(None, documents):
@@ -99,6 +105,8 @@ def find(config: Config, subject: Subject, known: Set[str] = frozenset()) -> Fou
     for root in config.spool:
         spool = Spool(root)
         wanted = _wanted(spool, subject, known)
+        if subject.user is not None:
+            found.others |= _of_others(spool, config, subject.user)
         for part in (_in_work, _in_outbox, _in_orphan, _in_status):
             part(spool, config, subject, wanted, found)
         if subject.user is not None:
@@ -162,6 +170,13 @@ def _lineage(spool: Spool) -> Iterator[tuple[str, tuple[str, ...]]]:
     for each in holdings.finished(spool):
         if each.origins:
             yield each.job, each.origins
+
+
+def _of_others(spool: Spool, config: Config, user: str) -> set[str]:
+    """The jobs that are another user's, as status/ and work/ say, into which only stemd writes."""
+    whose = {path.stem: (durable.read_json(path) or {}).get("user_id") for path in spool.status.glob("[!.]*.json")}
+    whose |= {folder.name: owner(config, WorkDir(folder)) for folder in _children(spool.work)}
+    return {job for job, owner in whose.items() if owner not in {None, user}}
 
 
 def _in_work(spool: Spool, config: Config, subject: Subject, wanted: set[str], found: Found) -> None:

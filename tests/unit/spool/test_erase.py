@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from stemd.core.errors import StemdError
@@ -139,3 +141,15 @@ def test_what_got_the_name_of_what_was_found_stays(way, monkeypatch):
 def test_what_is_no_name_of_a_user_is_nobody(user):
     with pytest.raises(StemdError, match="STEMD-X001"):
         Subject(user=user)
+
+
+def test_a_manifest_that_names_another_users_job_makes_it_nobody_elses(way):
+    folder, job = way.published()
+    sidecar.write_status(way.spool, job.job_uuid, {"state": "done", "user_id": "everyone"})
+    forged = way.spool.outbox / "ana" / "mine"
+    forged.mkdir(parents=True)
+    record = json.loads((folder / "manifest.json").read_text())
+    (forged / "manifest.json").write_text(json.dumps({**record, "user_id": "ana"}))
+    found = belongings.find(way.config, Subject(user="ana"))
+    assert found.jobs == {}
+    assert {item.path for item in found.items} == {forged, forged.parent}
