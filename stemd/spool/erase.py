@@ -216,8 +216,7 @@ def _recall(spool: Spool, user: str | None, jobs: frozenset[str]) -> int:
     """What waits to be handed over to a next stage is not."""
     if not handover.folder(spool).is_dir():
         return 0
-    gone = [key for job in sorted(jobs) for key in handover.forget(spool, job=job)]
-    return len(gone) + (len(handover.forget(spool, user=user)) if user is not None else 0)
+    return len(handover.forget(spool, user=user, jobs=jobs))
 
 
 def _uncounted(config: Config, root: Path, user: str | None, jobs: frozenset[str]) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -137,17 +137,25 @@ def _require(path: Path) -> None:
         raise ForgottenError
 
 
-def forget(spool: Spool, *, user: str | None = None, job: str | None = None) -> list[str]:
-    """Remove what waits to be handed over of a user, or of a job, durably; returns the keys.
+def forget(spool: Spool, *, user: str | None = None, jobs: Set[str] = frozenset()) -> list[str]:
+    """Remove what waits to be handed over of a user and of jobs, durably, in one look; returns the keys.
 
     For the right to be deleted: what is under way to a receiver at this moment may still arrive.
     """
+
+    def meant(document: Mapping[str, Any]) -> bool:
+        return document.get("job_uuid") in jobs or (user is not None and document.get("user_id") == user)
+
     gone = []
     for path, document in pending(spool):
-        if document.get("user_id") == user or document.get("job_uuid") == job:
+        if meant(document):
             with _lock:
                 path.unlink(missing_ok=True)
             gone.append(str(document["key"]))
+    for path in folder(spool).glob(".*.json.tmp"):  # left by a kill amid the rewrite of one
+        if path.name[1:].partition(".")[0] in jobs or meant(durable.read_json(path) or {}):
+            with _lock:
+                path.unlink(missing_ok=True)
     if gone:
         durable.fsync(folder(spool))
     return gone

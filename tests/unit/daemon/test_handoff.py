@@ -148,7 +148,7 @@ def test_once_knows_what_is_left(desk):
 def test_what_is_erased_while_a_receiver_is_slow_is_told_to_no_other(desk, how):
     def slow(document):
         if how == "recalled":
-            handover.forget(desk.spool, job=document["job_uuid"])
+            handover.forget(desk.spool, jobs={document["job_uuid"]})
         else:
             bury(Books.of(desk.config).open(), [document["job_uuid"]])
 

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from stemd.core.errors import StemdError
-from stemd.core.job import Job
+from stemd.core.job import Job, new_job_id
 from stemd.spool import deliver, handover, recover, steps
 from tests.unit.spool.conftest import Way
 
@@ -84,7 +84,7 @@ def test_a_crash_at_any_step_of_the_end_forgets_no_hand_over(spool, way: Way, tm
         (document,) = documents(spool)
         assert handover.due(spool, document), f"after step {step}"
         assert (spool.root / document["result"]).is_dir()
-        assert handover.forget(spool, job=job.job_uuid) == [document["key"]]
+        assert handover.forget(spool, jobs={job.job_uuid}) == [document["key"]]
         for area in (spool.outbox, spool.orphan):
             for folder in area.glob("*/*"):
                 folder.rename(tmp_path / f"{area.name}-{step}")
@@ -112,3 +112,11 @@ def test_a_persons_hand_overs_can_be_forgotten(spool, way: Way):
     assert handover.forget(spool, user="nobody") == []
     assert len(handover.forget(spool, user="everyone")) == 2
     assert documents(spool) == []
+
+
+def test_what_a_kill_left_of_a_rewrite_is_forgotten_too(spool, way: Way):
+    job, others = new_job_id(), new_job_id()
+    for each in (job, others):
+        (handover.folder(spool) / f".{each}.0.json.tmp").write_text('{"half of')
+    handover.forget(spool, jobs={job})
+    assert [path.name for path in handover.folder(spool).iterdir()] == [f".{others}.0.json.tmp"]
