@@ -20,6 +20,9 @@ from stemd.spool import claim, deliver, intake, probes
 from stemd.spool.intake import Candidate, Kind
 from stemd.spool.layout import Spool, WorkDir
 from tests.support.spools import make_spool
+from tests.support.system import public_path
+
+__all__ = ["public_path"]
 
 CONFIG = """\
 spool: {root}
@@ -71,9 +74,19 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    return _made(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def public_site(public_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """One that every user can reach."""
+    return _made(public_path, monkeypatch)
+
+
+def _made(home: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     for name in [name for name in os.environ if name.startswith("STEMD_")]:
         monkeypatch.delenv(name)
-    spool = make_spool(tmp_path / "spool")
+    spool = make_spool(home / "spool")
     probes.prepare(spool, ("karaoke", "stager", "ana"))
-    (tmp_path / "stemd.yaml").write_text(CONFIG.format(root=spool.root, home=tmp_path))
-    return Site(tmp_path, spool)
+    (home / "stemd.yaml").write_text(CONFIG.format(root=spool.root, home=home))
+    return Site(home, spool)
