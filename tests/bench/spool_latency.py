@@ -14,53 +14,24 @@ CPU time is the scheduler's own count of the daemon's threads (``/proc/PID/task/
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import platform
 import random
-import struct
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from stemd.cli.bench.service import Departures
 from stemd.spool.layout import Spool
 from tests.support.audio import write_wav
 from tests.support.daemon import Daemon, eventually
 
-_IN_MOVED_FROM = 0x40
-_EVENT = struct.Struct("iIII")
 _ENGINE = {"engine": "stub", "model": "stub"}
-
-
-class Departures:
-    """Blocks until a name leaves a folder by a rename, and says when (``time.monotonic``)."""
-
-    def __init__(self, folder: Path) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        self._descriptor = libc.inotify_init1(os.O_CLOEXEC)
-        if libc.inotify_add_watch(self._descriptor, os.fsencode(folder), _IN_MOVED_FROM) < 0:
-            raise OSError(ctypes.get_errno(), "inotify_add_watch")
-
-    def wait_for(self, name: str) -> float:
-        while True:
-            data = os.read(self._descriptor, 65536)
-            now = time.monotonic()
-            if name in _names(data):
-                return now
-
-
-def _names(data: bytes) -> Iterator[str]:
-    offset = 0
-    while offset < len(data):
-        length = _EVENT.unpack_from(data, offset)[3]
-        offset += _EVENT.size + length
-        yield os.fsdecode(data[offset - length : offset].rstrip(b"\0"))
 
 
 def latencies(daemon: Daemon, song: bytes, drops: int, *, stream: bool) -> list[float]:
