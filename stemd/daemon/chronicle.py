@@ -19,12 +19,15 @@ from stemd.core.errors import StemdError
 from stemd.daemon.live import Live
 from stemd.ops import logs
 from stemd.ops.jobs import JobView
+from stemd.ops.seldom import Seldom
 from stemd.spool import durable
 from stemd.spool.sidecar import iso
 from stemd.spool.trail import Trail
 
 #: So many records are kept while the disk refuses them.
 _KEPT = 10_000
+#: Who is refused the same again is told of so much later (seconds), and so many refusals in that time.
+_SELDOM, _REFUSALS = 60.0, 100
 
 
 class Chronicle:
@@ -34,6 +37,7 @@ class Chronicle:
         self.trail = trail
         self._lock = threading.Lock()
         self._late: deque[tuple[str, dict[str, Any]]] = deque()
+        self._refusals = Seldom(_SELDOM, _REFUSALS)
         #: How many records were dropped, and when the first was.
         self._dropped, self._dropped_at = 0, 0.0
         self._marked = trail.books.untold.exists()
@@ -46,8 +50,17 @@ class Chronicle:
         self.tell(event, user=live.user, job=live.id, names=names, **facts)
 
     def refused(self, person: Person | None, action: str, **facts: Any) -> None:
-        """Somebody wanted what is not theirs to do."""
-        self.tell("refused", actor=person, action=action, **facts)
+        """Somebody wanted what is not theirs to do, or what nobody may; ``None``: somebody unknown.
+
+        Not each time: the trail is flushed record by record, and who is refused may go on asking.
+        """
+        if self._refusals.passes((person and person.name, action, *sorted(facts.items()))):
+            self.tell("refused", actor=person, action=action, **facts)
+
+    def turned_away(self, person: Person | None, action: str, view: JobView | None) -> None:
+        """Somebody is refused what a job shows over HTTP, or has no token that anybody has."""
+        about = {} if view is None else {"user": view.user_id, "job": view.job_uuid}
+        self.refused(person, action, **about)
 
     def heard(self, person: Person, view: JobView, name: str) -> None:
         """Somebody is given audio over HTTP."""

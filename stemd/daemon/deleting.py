@@ -137,7 +137,11 @@ class Deleting:
         def order() -> Order:
             found = belongings.find(self._config, subject)
             known(subject, found)
-            erase.check(self._config, subject, found)
+            try:
+                erase.check(self._config, subject, found)
+            except StemdError as error:
+                self._chronicle.refused(person, "erase", user=subject.user, job=subject.job, code=error.code)
+                raise
             return erase.begin(self._books, subject, found, person)
 
         ordered = self._threads.submit(order)

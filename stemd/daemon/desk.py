@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,8 +15,6 @@ Answer = Callable[[Mapping[str, Any], Person], Mapping[str, Any]]
 _DELETING = frozenset({"prune", "erase", "deletion"})
 #: What changes something; the rest only looks. Of what is deleted the trail is told where it is done.
 _TOLD = frozenset({"cancel", "hold", "release", "retry", "drain", "resume", "reload"})
-#: A stranger who knocks again is told of so much later (seconds), and so many strangers in that time.
-_SELDOM, _STRANGERS = 60.0, 100
 
 
 class Desk:
@@ -25,7 +22,6 @@ class Desk:
 
     def __init__(self, steering: Answer, deleting: Deleting, chronicle: Chronicle) -> None:
         self._steering, self._deleting, self._chronicle = steering, deleting, chronicle
-        self._refused: dict[int, float] = {}
 
     def answer(self, message: Mapping[str, Any], person: Person) -> Mapping[str, Any]:
         word = message.get("op")
@@ -42,7 +38,7 @@ class Desk:
         return answer
 
     def who(self, known: Callable[[int], Person], uid: int) -> Person:
-        """Who a peer is; a stranger is told of, too, but not at each knock: the trail is flushed record by record.
+        """Who a peer is; of a stranger the trail is told, too.
 
         Raises:
             StemdError: STEMD-P003.
@@ -50,11 +46,7 @@ class Desk:
         try:
             return known(uid)
         except StemdError:
-            now = time.monotonic()
-            self._refused = {each: at for each, at in self._refused.items() if now - at < _SELDOM}
-            if uid not in self._refused and len(self._refused) < _STRANGERS:
-                self._refused[uid] = now
-                self._chronicle.refused(None, "connect", uid=uid)
+            self._chronicle.refused(None, "connect", uid=uid)
             raise
 
 

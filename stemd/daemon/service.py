@@ -160,7 +160,13 @@ class Service:
         health = Health(self._config, self._spools, self._config.paths.models)
         local = self._config.http.tokens == "auto" and web.is_loopback(web.address(listening))
         site = web.Site(
-            lambda: self._view, lambda: self._config, health, self._metrics, local=local, heard=self._chronicle.heard
+            lambda: self._view,
+            lambda: self._config,
+            health,
+            self._metrics,
+            local=local,
+            heard=self._chronicle.heard,
+            refused=self._chronicle.turned_away,
         )
         port = web.Port(web.application(site), listening)
         port.start()

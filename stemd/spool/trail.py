@@ -103,7 +103,8 @@ class Trail:
     ) -> dict[str, Any]:
         """A record that is not in the trail yet. ``at`` is when it happened, if not now."""
         make = not known_only
-        who: dict[str, str] = {"role": actor.role if actor else "service"}
+        nobody = "stranger" if event == "refused" else "service"  # stemd itself is never refused
+        who: dict[str, str] = {"role": actor.role if actor else nobody}
         if actor is not None and actor.name is not None:
             who["user"] = self.keys.pseudonym("user", actor.name, make=make) or "unknown"
         entry: dict[str, Any] = {"at": iso(time.time() if at is None else at), "event": event, "actor": who}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -125,3 +128,38 @@ def test_a_job_needs_no_network(tmp_path: Path):
     done = subprocess.run(["unshare", "-n", *command], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert list(daemon.results()) == ["song"]
+
+
+def test_who_listens_and_who_is_refused_is_in_the_trail(tmp_path: Path):
+    tokens = {name: hashlib.sha256(f"token-of-{name}".encode()).hexdigest() for name in ("ana", "ben", "vera")}
+    users = {name: {"token_sha256": token, "role": "viewer" if name == "vera" else "user"}
+             for name, token in tokens.items()}  # fmt: skip
+    with Daemon(tmp_path, defaults=STUB, users=users, http={"tokens": "always", "audio": True}) as daemon:
+        dropped(daemon, "ana", "hers")
+        manifest = eventually(daemon.results, 60, "it is done")["hers"]
+        job, sound = manifest["job_uuid"], manifest["files"][0]["name"]
+        address = f"http://{daemon.events('http_listening')[-1]['address']}"
+
+        def asked(name: str, path: str) -> int:
+            request = urllib.request.Request(address + path, headers={"Authorization": f"Bearer token-of-{name}"})
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    return answer.status
+            except urllib.error.HTTPError as error:
+                return error.code
+
+        eventually(lambda: asked("ana", f"/api/jobs/{job}") == 200, 30, "the port shows it")
+        for _ in range(3):
+            assert asked("ana", f"/jobs/{job}/files/{sound}") == 200
+            assert asked("ben", f"/jobs/{job}/files/{sound}") == 404
+            assert asked("vera", f"/jobs/{job}/files/{sound}") == 403
+            assert asked("eve", f"/jobs/{job}/files/{sound}") == 401
+        trail = [json.loads(line) for line in daemon.stemd("audit", "export").stdout.splitlines()]
+        assert [each["event"] for each in trail].count("heard") == 3
+        told = [each for each in trail if each["event"] == "refused"]
+        assert [(each["action"], each["actor"]["role"]) for each in told] == [
+            ("see", "user"), ("hear", "viewer"), ("sign_in", "stranger"),
+        ], "once a minute each"  # fmt: skip
+        (owner,) = {each["user"] for each in trail if each["event"] == "heard"}
+        assert [each.get("user") for each in told] == [owner, owner, None]
+        assert daemon.stemd("audit", "verify").returncode == 0

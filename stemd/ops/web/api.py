@@ -101,8 +101,10 @@ def job_of(site: Site, request: Request) -> JobView:
     job_id, person = str(request.path_params["job_id"]).lower(), person_of(request)
     if _UUID.fullmatch(job_id):
         job = site.picture.job(job_id)
-        if job is not None and person.may(Action.SEE, job.user_id):
-            return job
+        if job is not None:
+            if person.may(Action.SEE, job.user_id):
+                return job
+            site.refused(person, Action.SEE, job)
     raise StemdError("STEMD-S015", "there is no such job")
 
 

@@ -19,7 +19,7 @@ def application(site: Site) -> ASGIApp:
     """The ASGI application."""
     door = Door(site.config)
     inner = Starlette(
-        middleware=[Middleware(Guard, door=door, sign_in=entry.asked, local=site.local)],
+        middleware=[Middleware(Guard, site=site, door=door, sign_in=entry.asked)],
         routes=[
             *probes.routes(site),
             *api.routes(site),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from urllib.parse import parse_qs
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -28,6 +29,7 @@ def routes(site: Site, door: Door) -> list[BaseRoute]:
             return refusal(request, 400, "this is no form of stemd's")
         target, person = _inside(given.get("next", "/")), door.bearer(given.get("token", "").strip())
         if person is None:
+            await run_in_threadpool(site.refused, None, "sign_in", None)
             return form(request, target, 401, "No user has this token.")
         answer = RedirectResponse(target, 303)
         secure = request.headers.get("x-forwarded-proto", "") == "https"

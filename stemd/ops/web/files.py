@@ -54,6 +54,8 @@ def routes(site: Site) -> list[BaseRoute]:
         if audio:
             if not site.config().http.audio:
                 return refusal(request, 403, "listening is off (`http.audio`)")
+            if not person.may(Action.HEAR, job.user_id):
+                site.refused(person, Action.HEAR, job)
             person.require(Action.HEAR, job.user_id)
         elif name not in folder.documents():
             raise StemdError("STEMD-S015", "there is no such file")

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,6 +16,7 @@ from stemd.core.access import Person
 from stemd.ops.web.answers import refusal
 from stemd.ops.web.bucket import Buckets, Rate, neighbourhood
 from stemd.ops.web.door import Door, from_here
+from stemd.ops.web.site import Site
 
 #: Somebody known, everybody on this machine together, and each address that has shown nothing (yet).
 _KNOWN, _STRANGER = Rate(burst=400, each_second=40), Rate(burst=30, each_second=1)
@@ -32,13 +34,15 @@ class Guard:
     A flood of wrong tokens uses up the bucket of its sender's address, never that of somebody who bears a right one.
     """
 
-    def __init__(self, app: ASGIApp, door: Door, sign_in: SignIn, *, local: bool) -> None:
-        self._app, self._door, self._sign_in, self._local = app, door, sign_in, local
+    def __init__(self, app: ASGIApp, site: Site, door: Door, sign_in: SignIn) -> None:
+        self._app, self._site, self._door, self._sign_in = app, site, door, sign_in
         self._known, self._strangers = Buckets(_KNOWN), Buckets(_STRANGER)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
         refused = self._refused(request) if scope["type"] == "http" else None
+        if refused is not None and refused.status_code == 401 and "authorization" in request.headers:
+            await run_in_threadpool(self._site.refused, None, "sign_in", None)
         await (refused or self._app)(scope, receive, send)
 
     def _refused(self, request: Request) -> Response | None:
@@ -48,7 +52,7 @@ class Guard:
         wait = (self._known if person else self._strangers).take(known, time.monotonic())
         if wait:
             return refusal(request, 429, "too many requests", None, {"Retry-After": str(math.ceil(wait))})
-        if self._local:
+        if self._site.local:
             if (doubt := from_here(request.headers)) is not None:
                 return refusal(request, 421, doubt)
         elif person is None and not request.url.path.startswith(_OPEN):
@@ -59,7 +63,7 @@ class Guard:
         return None
 
     def _person(self, headers: Headers) -> Person | None:
-        return _LOCAL if self._local else self._door.person(headers)
+        return _LOCAL if self._site.local else self._door.person(headers)
 
 
 def person_of(request: Request) -> Person:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stemd.core.access import Person
 from stemd.core.config import Config, load
 from stemd.core.errors import StemdError
 from stemd.daemon import chronicle as chronicles
@@ -49,6 +50,19 @@ def test_who_was_erased_and_is_still_configured_is_somebody_new(tmp_path, books)
     assert after["user_pseudonym"] != before
     assert before not in books.told.read_text()
     assert list(verify(books)) == []
+
+
+def test_who_is_refused_again_and_again_is_told_of_now_and_then(books, monkeypatch):
+    chronicle, ana = Chronicle(Trail(books)), Person("ana", "user")
+    for _ in range(3):
+        chronicle.refused(ana, "see", job="j-1")
+        chronicle.refused(ana, "see", job="j-2")
+        chronicle.refused(ana, "hear", job="j-1")
+        chronicle.refused(None, "see", job="j-1")
+    told = [record for record in trails.records(books) if record["event"] == "refused"]
+    assert [(each["action"], each["actor"]["role"]) for each in told] == [
+        ("see", "user"), ("see", "user"), ("hear", "user"), ("see", "stranger"),
+    ]  # fmt: skip
 
 
 @contextmanager

@@ -13,9 +13,11 @@ from stemd.core.config import load
 from stemd.core.errors import StemdError
 from stemd.core.job import new_job_id
 from stemd.daemon import deleting
+from stemd.daemon.chronicle import Chronicle
 from stemd.daemon.deleting import Deleting
 from stemd.ops.metrics import Metrics
 from stemd.spool import belongings, erase, sidecar
+from stemd.spool import trail as trails
 from stemd.spool.books import Books
 from stemd.spool.trail import Trail
 from tests.support.daemon import eventually
@@ -34,7 +36,7 @@ class Office:
         board = Mock(config=self.config, metrics=Metrics(("demucs",)), jobs={}, albums={})
         board.get = {}.get
         self.dispatcher = Mock(config=self.config, board=board, scanners=[Mock(spool=spool)])
-        self.deleting = Deleting(self.dispatcher, Mock(trail=self.trail), self.books, Mock(), Mock())
+        self.deleting = Deleting(self.dispatcher, Chronicle(self.trail), self.books, Mock(), Mock())
 
     def ask(self, person: Person, **message) -> str:
         return self.deleting.answer(message, person)["number"]
@@ -96,6 +98,16 @@ def test_what_is_refused_later_is_told_to_who_asked(office):
         office.ended(ADMIN, number)
     assert not office.dispatcher.suspended
     office.deleting.tick(time.monotonic())
+
+
+def test_what_a_hold_forbids_is_in_the_trail(office):
+    held = {"spool": office.config.spool[0], "users": {"ana": {"compliance": {"legal_hold": True}}}}
+    office.dispatcher.config = load(None, held, {}).config
+    number = office.ask(ANA, op="erase", user="ana")
+    with pytest.raises(StemdError, match="STEMD-P011"):
+        office.ended(ANA, number)
+    (told,) = [record for record in trails.records(office.books) if record["event"] == "refused"]
+    assert (told["action"], told["code"], told["user"]) == ("erase", "STEMD-P011", told["actor"]["user"])
 
 
 def test_an_order_that_failed_is_tried_again_later_and_later(office, monkeypatch):

@@ -34,7 +34,7 @@ class Place:
     """A spool with jobs of several people, a daemon's view that tests replace, and clients for it."""
 
     def __init__(self, spool: Spool, home: Path) -> None:
-        self.spool, self.heard = spool, []
+        self.spool, self.heard, self.refused = spool, [], []
         users = {
             name: {"role": role, "token_sha256": hashlib.sha256(token(name).encode()).hexdigest()}
             for name, role in ROLES.items()
@@ -52,6 +52,9 @@ class Place:
             self.metrics,
             local=local,
             heard=lambda person, job, name: self.heard.append((person.name, job.job_uuid, name)),
+            refused=lambda person, action, job: self.refused.append(
+                (person and person.name, action, job and job.job_uuid)
+            ),
         )
         client = TestClient(web.application(site), "http://localhost:9814", raise_server_exceptions=False, **how)
         client.headers.pop("accept")

@@ -53,6 +53,8 @@ def test_users_see_their_own_jobs_and_viewers_all(place):
             assert client.get(f"/api/jobs/{job_id}").status_code == (200 if job_id in seen else 404)
     refused = place.as_("ana").get(f"/api/jobs/{theirs}").json()
     assert refused == place.as_("ana").get(f"/api/jobs/{new_job_id()}").json(), "nobody learns that it is there"
+    assert place.refused[-1] == ("ana", "see", theirs), "and who has tried is told of"
+    assert {each[2] for each in place.refused} == {ours, theirs}
 
 
 def test_a_finished_job_with_its_files_and_its_course(place):

@@ -102,3 +102,12 @@ def test_the_memory_of_askers_is_bounded():
 def test_a_machine_has_one_bucket_whatever_its_addresses():
     assert neighbourhood("2001:db8:1:2::1") == neighbourhood("2001:db8:1:2:ffff::9") != neighbourhood("2001:db8:1:3::1")
     assert neighbourhood("::ffff:192.0.2.1") == neighbourhood("192.0.2.1") != neighbourhood("192.0.2.2")
+
+
+def test_a_token_that_nobody_has_is_told_of(place):
+    stranger = place.client(local=False)
+    assert stranger.get("/api/jobs").status_code == 401
+    assert place.refused == [], "who shows nothing has tried nothing"
+    assert stranger.get("/api/jobs", headers={"authorization": "Bearer no-such-token"}).status_code == 401
+    assert stranger.post("/sign-in", data={"token": "no-such-token"}).status_code == 401
+    assert place.refused == [(None, "sign_in", None)] * 2

@@ -81,6 +81,8 @@ def test_who_may_hear(place):
     ]:
         assert place.as_(name).get(path + "vocals.flac").status_code == audio, name
         assert place.as_(name).get(path + "peaks.json").status_code == outline, name
+    told = [("bo", "see"), ("bo", "see"), ("vera", "hear"), ("otto", "hear")]
+    assert place.refused == [(*each, job_id) for each in told]
 
 
 @pytest.mark.parametrize(
