@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -42,6 +43,14 @@ def _minutes(context: click.Context, option: click.Parameter, value: str | None)
     "--fast",
     type=click.Choice(["bf16", "fp16"]),
     help="The one file once more in this precision; its error is measured first.",
+)
+@click.option(
+    "--audio-separator",
+    "separator",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=lambda: shutil.which("audio-separator"),
+    metavar="FILE",
+    help="The audio-separator command, which takes part too.  [default: that of PATH, where it is there]",
 )
 @click.option("--spleeter", "with_spleeter", is_flag=True, help="The spleeter command too (2stems), where it is here.")
 @click.option("--lengths", callback=_minutes, metavar="M,M…", help="Memory, time to the first block: tracks of M min.")

@@ -7,11 +7,13 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stemd.cli.bench import processes
 from stemd.cli.bench.figures import Comparison, Run
+from stemd.cli.bench.separator import AudioSeparator
 from stemd.cli.bench.sides import Demucs, Setting, daemon
 
 #: A file that is shorter than one segment of htdemucs (7.8 s).
@@ -22,7 +24,8 @@ _SHORTEST = 6.0
 class Plan:
     """One file of ``seconds``, and ``files`` files of ``file_seconds``, each done ``rounds`` times by both sides.
 
-    ``fast`` is a precision that stemd does the one file in once more.
+    ``fast`` is a precision that stemd does the one file in once more; ``separator`` is the audio-separator command,
+    where that takes part too.
     """
 
     model: str
@@ -33,6 +36,7 @@ class Plan:
     file_seconds: float
     threads: int
     fast: str | None = None
+    separator: Path | None = None
 
     def setting(self, precision: str = "auto") -> Setting:
         """What stemd's daemon is asked to do."""
@@ -68,7 +72,11 @@ class Contest:
         for number in range(self.plan.rounds):
             self.say(f"round {number + 1} of {self.plan.rounds}")
             one = [self._one_stemd, self._one_demucs, *([self._one_fast] if self.plan.fast else [])]
-            for parts in (one, [self._many_stemd, self._many_loop, self._many_call]):
+            many = [self._many_stemd, self._many_loop, self._many_call]
+            if (other := self._separator()) is not None:
+                one.append(partial(self._separate, "one separator", other, slice(0, 1)))
+                many.append(partial(self._separate, "many separator", other, slice(2, None)))
+            for parts in (one, many):
                 first = number % len(parts)
                 for part in (*parts[first:], *parts[:first]):
                     part()
@@ -85,6 +93,9 @@ class Contest:
         self._files = [Path(line) for line in made.splitlines()]
         repo = str(self.root / "repo")
         self.model = processes.asked("stemd.engines.reference", "export", plan.model, str(plan.store), repo)
+        if (other := self._separator()) is not None:
+            other.list_model()
+            self.model["audio-separator"] = other.version()
 
     def _one_stemd(self) -> None:
         with daemon(self.plan.setting(), self._stemd, self.plan.threads) as running:
@@ -123,6 +134,9 @@ class Contest:
         shutil.rmtree(self._separated, ignore_errors=True)
         self._note("many call", self._demucs().call(self._files[2:]))
 
+    def _separate(self, what: str, other: AudioSeparator, files: slice) -> None:
+        self._note(what, other.call(self._files[files]))
+
     def _note(self, what: str, run: Run) -> None:
         self._runs[what].append(run)
         self.say(f"  {what}: {run.seconds:.1f} s")
@@ -140,15 +154,25 @@ class Contest:
     def _demucs(self) -> Demucs:
         return Demucs(self.plan.model, self.root / "repo", self._separated, self.plan.threads)
 
+    def _separator(self) -> AudioSeparator | None:
+        plan, out = self.plan, self.root / "separator"
+        if plan.separator is None:
+            return None
+        return AudioSeparator(plan.separator, plan.model, self.root / "repo", out, plan.threads)
+
     def _compare(self) -> None:
-        """Compare what both made of one file, the first time, and make room."""
+        """Compare what all made of one file, the first time, and make room."""
+        others = {"": self._separated / self.plan.model, ", audio-separator": self.root / "separator"}
         for folder in sorted((self._stemd / "spool" / "outbox" / "everyone").iterdir()):
-            theirs = self._separated / self.plan.model / folder.name
             kind = "one" if folder.name == self._files[0].stem else "many"
-            if kind not in self.differences and theirs.is_dir():
-                self.differences[kind] = processes.asked("stemd.engines.reference", "compare", str(folder), str(theirs))
+            for who, made in others.items():
+                theirs = made / folder.name
+                if kind + who not in self.differences and theirs.is_dir():
+                    words = ("compare", str(folder), str(theirs))
+                    self.differences[kind + who] = processes.asked("stemd.engines.reference", *words)
         shutil.rmtree(self._stemd)
         shutil.rmtree(self._separated)
+        shutil.rmtree(self.root / "separator", ignore_errors=True)
 
     def _comparisons(self) -> list[Comparison]:
         plan, runs = self.plan, self._runs
@@ -165,6 +189,14 @@ class Contest:
         if plan.fast:
             found.append(long_file("fast", f"precision {plan.fast}"))
         six = f"1 × {_SHORTEST:g} s, worker loaded"
+
+        def separator(what: str, name: str, files: int, seconds: float, stemd: str) -> Comparison:
+            return Comparison(what, name, files, seconds, runs[stemd], runs[what], "audio-separator")
+
+        others = [
+            separator("one separator", f"{one}, worker not started", 1, plan.seconds, "one"),
+            separator("many separator", f"{many}, one call", plan.files, total, "many stemd"),
+        ]
         return [
             *found,
             short_file("short cold", "worker not started"),
@@ -172,4 +204,5 @@ class Contest:
             Comparison("shortest", six, 1, _SHORTEST, runs["shortest"], runs["shortest demucs"]),
             Comparison("many", f"{many}, a call each", plan.files, total, runs["many stemd"], runs["many loop"]),
             Comparison("many call", f"{many}, one call", plan.files, total, runs["many stemd"], runs["many call"]),
+            *(others if plan.separator else []),
         ]

@@ -18,6 +18,8 @@ from stemd.engines.environments import Environment
 
 _JOBS, _DROPS, _REST, _FILES = 300, 60, 20.0, 10_000
 _SPLEETER_SECONDS = (20.0, 300.0)
+_PROGRAMS = ("demucs", "torch", "audio-separator")
+_NO_SEPARATOR = "audio-separator was not measured: it is not installed here (`--audio-separator FILE`)."
 
 
 @dataclass(slots=True)
@@ -47,7 +49,10 @@ class Measuring:
         comparisons = contest.hold()
         self.document = {
             "machine": here.to_dict(),
-            "versions": {"stemd": __version__, **{key: contest.model[key] for key in ("demucs", "torch")}},
+            "versions": {
+                "stemd": __version__,
+                **{key: contest.model[key] for key in _PROGRAMS if key in contest.model},
+            },
             "settings": {
                 "model": plan.model,
                 "model_sha256": contest.model["sha256"],
@@ -62,7 +67,7 @@ class Measuring:
             "fast": fast and {"precision": plan.fast, "warnings": contest.warned, **fast},
             "worker_ready_seconds": round(median(contest.ready), 3),
             "workloads": [each.to_dict() for each in comparisons],
-            "not_measured": _others(),
+            "not_measured": [] if plan.separator else [_NO_SEPARATOR],
         }
 
     def attempt(self, name: str, part: Callable[[], None]) -> None:
@@ -108,10 +113,3 @@ class Measuring:
         if keep is not None and keep.exists():
             shutil.copytree(keep, room / keep.name)
         return room
-
-
-def _others() -> list[str]:
-    """What is not here to be compared with."""
-    if shutil.which("audio-separator") is None:
-        return ["audio-separator was not measured: it is not installed here."]
-    return ["audio-separator is installed here and was not measured: it takes its models only from the network."]

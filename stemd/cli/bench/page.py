@@ -48,6 +48,8 @@ def markdown(document: Mapping[str, Any]) -> str:
         f"no shifts, {settings['output']}",
         f"- {settings['rounds']} round(s); in each, both sides do everything once, and another is first",
     ]
+    if others := [f"{key} {versions[key]}" for key in ("spleeter", "audio-separator") if key in versions]:
+        lines.append(f"- and {', '.join(others)}, with as many threads")
     if document["busy"]:
         lines += ["", f"**{document['busy']}**"]
     lines += ["", "![seconds of both sides](performance.svg)", "", "## Goals", ""]

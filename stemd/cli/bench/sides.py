@@ -43,7 +43,7 @@ class Demucs:
         started = time.perf_counter()
         with running([*self._command(), *map(str, files)], log, self.threads) as process:
             run = watch(process, lambda: process.poll() is not None, started)
-        _require("demucs", process.returncode, [self.result(file) for file in files], log)
+        require("demucs", process.returncode, [self.result(file) for file in files], log)
         return run
 
     def result(self, file: Path) -> Path:
@@ -77,11 +77,11 @@ class Spleeter:
         started = time.perf_counter()
         with running([str(self.python), "-m", "spleeter", *words], log, self.threads, extra) as process:
             run = watch(process, lambda: process.poll() is not None, started)
-        _require("spleeter", process.returncode, [self.out / file.stem for file in files], log)
+        require("spleeter", process.returncode, [self.out / file.stem for file in files], log)
         return run
 
 
-def _require(program: str, code: int | None, results: Sequence[Path], log: Path) -> None:
+def require(program: str, code: int | None, results: Sequence[Path], log: Path) -> None:
     """Raise STEMD-E006 where a command failed or left no stems."""
     if code or not all(any(folder.glob("*.wav")) for folder in results):
         said = last_line(log.read_text(errors="replace"))

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from stemd.cli.bench import figures, goals, machine, page, processes, service, s
 from stemd.cli.bench.contest import Plan
 from stemd.cli.bench.figures import Comparison, Run, Spread
 from stemd.cli.bench.measuring import Measuring
+from stemd.cli.bench.separator import AudioSeparator
 from stemd.cli.main import main
 from stemd.core.errors import StemdError
 from stemd.engines.environments import Environment
@@ -185,7 +187,9 @@ def test_a_small_contest(tmp_path: Path):
     facts = json.loads(stdout)
     found = {each["what"]: (each["files"], each["audio_seconds"]) for each in facts["workloads"]}
     short = {"short cold": (1, 2), "short warm": (1, 2), "shortest": (1, 6)}
-    assert found == {"one": (1, 3), **short, "many": (2, 4), "many call": (2, 4)}
+    theirs = {"one separator": (1, 3), "many separator": (2, 4)} if shutil.which("audio-separator") else {}
+    assert found == {"one": (1, 3), **short, "many": (2, 4), "many call": (2, 4), **theirs}
+    assert bool(facts["not_measured"]) != bool(theirs), "who does not take part is told of"
     for each in facts["workloads"]:
         check_side(each["stemd"], each["audio_seconds"])
         check_side(each["other"], each["audio_seconds"])
@@ -200,6 +204,23 @@ def test_a_small_contest(tmp_path: Path):
     assert facts["machine"]["cores"] == facts["settings"]["threads"] == len(os.sched_getaffinity(0))
     assert "round 1 of 1" in stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_program_finds_its_model_and_its_stems_are_sorted(tmp_path: Path):
+    """What audio-separator looks up before it would go to the network, and how it names what it makes."""
+    side = AudioSeparator(tmp_path / "program", "nano", tmp_path / "repo", tmp_path / "out", 1)
+    side.repo.mkdir()
+    (side.repo / "member0-7dfdb30c.th").touch()
+    side.list_model()
+    lists = json.loads((side.repo / "download_checks.json").read_text())
+    assert [set(each) for each in lists["demucs_download_list"].values()] == [{"member0-7dfdb30c.th", "nano.yaml"}]
+    side.program.write_text('#!/bin/sh\nfor stem in Bass Vocals; do : > "$6/01_($stem)_nano.wav"; done\n')
+    side.program.chmod(0o755)
+    side.call([tmp_path / "01.wav"])
+    assert sorted(path.name for path in side.result(Path("01.wav")).iterdir()) == ["bass.wav", "vocals.wav"]
+    side.program.write_text("#!/bin/sh\necho no such model >&2; exit 1\n")
+    with pytest.raises(StemdError, match="no such model"):
+        side.call([tmp_path / "01.wav"])
 
 
 @pytest.mark.slow
