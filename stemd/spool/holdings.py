@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +22,8 @@ AREAS: tuple[Area, ...] = ("outbox", "album", "orphan", "status", "logs", "cache
 _DEEPEST = 64
 #: Bytes read at once; all of nearly every record.
 _BLOCK = 1 << 16
+#: Records that the disk is asked for before they are wanted: one after the other they would each be waited for.
+_AHEAD = 64
 _ENDED = frozenset(state.value for state in JobState if state.ended)
 
 
@@ -58,31 +62,29 @@ def everything(spool: Spool, state: Path) -> Iterator[Holding]:
 def finished(spool: Spool) -> Iterator[Holding]:
     """Finished folders, and albums' own folders once no finished one is left in them."""
     for user in _folders(spool.outbox):
-        for folder in _folders(user.path):
-            yield from _results(folder.path, user.name)
+        yield from _results(user.path, user.name)
 
 
-def _results(folder: str, user: str, depth: int = 0) -> Iterator[Holding]:
-    document = _document(f"{folder}/manifest.json")
-    if document is not None:
-        marks = document.get("compliance")
-        until = _seconds(marks.get("retention_until")) if isinstance(marks, dict) else None
-        since = _seconds(document.get("created_at"))
-        if since is None:
-            since = os.stat(folder).st_mtime  # noqa: PTH116
-        yield Holding("outbox", folder, since, until, *_whose(document, user), origins(document))
-        return
-    inner = False
-    for child in _folders(folder):
-        if depth == _DEEPEST:
-            inner = True  # whatever is in it: the folder around it is kept
-            break
-        for found in _results(child.path, user, depth + 1):
+def _results(above: str, user: str, depth: int = 0) -> Iterator[Holding]:
+    """What lies in the folders in ``above``. Ahead is only read on the first level: the others may be many."""
+    for folder, document in _documents(
+        (each.path for each in _folders(above)), "/manifest.json", 1 if depth else _AHEAD
+    ):
+        if document is not None:
+            marks = document.get("compliance")
+            until = _seconds(marks.get("retention_until")) if isinstance(marks, dict) else None
+            since = _seconds(document.get("created_at"))
+            if since is not None or (since := _changed(folder)) is not None:
+                yield Holding("outbox", folder, since, until, *_whose(document, user), origins(document))
+            continue
+        # whatever is in a folder nested too deep: those around it are kept
+        inner = depth == _DEEPEST and next(_folders(folder), None) is not None
+        for found in _results(folder, user, depth + 1) if depth < _DEEPEST else ():
             inner = True
             yield found
-    album = None if inner else _document(f"{folder}/album.json")
-    if album is not None and (since := _seconds(album.get("created_at"))) is not None:
-        yield Holding("album", folder, since, None, *_whose(album, user))
+        album = None if inner else _document(f"{folder}/album.json")
+        if album is not None and (since := _seconds(album.get("created_at"))) is not None:
+            yield Holding("album", folder, since, None, *_whose(album, user))
 
 
 def failed(spool: Spool) -> Iterator[Holding]:
@@ -90,13 +92,12 @@ def failed(spool: Spool) -> Iterator[Holding]:
     for user in _folders(spool.orphan):
         if user.name == "_unknown":
             continue
-        for folder in _folders(user.path):
-            report = _document(f"{folder.path}/error.json")
+        for folder, report in _documents((each.path for each in _folders(user.path)), "/error.json"):
             since = _seconds(report.get("failed_at")) if report else None
             if report is not None and since is not None:
                 marks = report.get("compliance")
                 until = _seconds(marks.get("retention_until")) if isinstance(marks, dict) else None
-                yield Holding("orphan", folder.path, since, until, *_whose(report, user.name))
+                yield Holding("orphan", folder, since, until, *_whose(report, user.name))
 
 
 def statuses(spool: Spool) -> Iterator[Holding]:
@@ -104,24 +105,24 @@ def statuses(spool: Spool) -> Iterator[Holding]:
 
     Nor are those whose result is still there: by it a second drop of the same job is known to be one.
     """
-    try:
-        entries = os.scandir(spool.status)
-    except FileNotFoundError:
-        return
     root, work = os.fspath(spool.root), os.fspath(spool.work)
-    with entries:
+    for path, document in _documents(_status_files(spool)):
+        if document is None or document.get("state") not in _ENDED:
+            continue
+        since, result = _seconds(document.get("updated_at")), document.get("result")
+        if isinstance(result, str) and os.path.lexists(f"{root}/{result}"):
+            continue
+        job = path.rpartition("/")[2].removesuffix(".json")
+        if since is not None and not os.path.lexists(f"{work}/{job}"):
+            erased = document.get("state") == JobState.ERASED.value  # that much is told of it for a while
+            yield Holding("status", path, since, None, "" if erased else job, *_whose(document, "")[1:])
+
+
+def _status_files(spool: Spool) -> Iterator[str]:
+    with suppress(FileNotFoundError), os.scandir(spool.status) as entries:
         for entry in entries:
             if entry.name.endswith(".json") and not entry.name.startswith(".") and entry.is_file(follow_symlinks=False):
-                document = _document(entry.path)
-                if document is None or document.get("state") not in _ENDED:
-                    continue
-                since, result = _seconds(document.get("updated_at")), document.get("result")
-                if isinstance(result, str) and os.path.lexists(f"{root}/{result}"):
-                    continue
-                if since is not None and not os.path.lexists(f"{work}/{entry.name[:-5]}"):
-                    erased = document.get("state") == JobState.ERASED.value  # that much is told of it for a while
-                    whose = ("" if erased else entry.name[:-5], *_whose(document, "")[1:])
-                    yield Holding("status", entry.path, since, None, *whose)
+                yield entry.path
 
 
 def is_status_ended(path: Path) -> bool:
@@ -142,10 +143,16 @@ def _files(area: Area, folder: Path) -> Iterator[Holding]:
     for parent, _, names in os.walk(folder):
         for name in names:
             path = f"{parent}/{name}"
-            try:
-                yield Holding(area, path, os.lstat(path).st_mtime)
-            except FileNotFoundError:
-                continue
+            if (since := _changed(path)) is not None:
+                yield Holding(area, path, since)
+
+
+def _changed(path: str) -> float | None:
+    """When it last was; ``None`` where it is gone meanwhile."""
+    try:
+        return os.lstat(path).st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def _folders(path: Path | str) -> Iterator[os.DirEntry[str]]:
@@ -158,20 +165,56 @@ def _folders(path: Path | str) -> Iterator[os.DirEntry[str]]:
         return
 
 
+def _documents(
+    places: Iterable[str], name: str = "", ahead: int = _AHEAD
+) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """Each of ``places`` with its ``_document`` ``name``; the next ``ahead`` are open meanwhile, and on their way."""
+    window: deque[tuple[str, int | None]] = deque()
+    try:
+        for place in places:
+            window.append((place, _open(place + name)))
+            if len(window) >= ahead:
+                first, descriptor = window.popleft()
+                yield first, _read(descriptor)
+        while window:
+            place, descriptor = window.popleft()
+            yield place, _read(descriptor)
+    finally:
+        for _, descriptor in window:
+            if descriptor is not None:
+                os.close(descriptor)
+
+
 def _document(path: str) -> dict[str, Any] | None:
     """A JSON object; ``None`` for what is absent, torn, of another form, or not ours to read.
 
     A hundred thousand of them: by the shortest way. A pipe or a link that somebody put there is not followed.
     """
+    return _read(_open(path))
+
+
+def _open(path: str) -> int | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return None
+    with suppress(OSError):  # of a pipe nothing can be asked
+        os.posix_fadvise(descriptor, 0, _BLOCK, os.POSIX_FADV_WILLNEED)
+    return descriptor
+
+
+def _read(descriptor: int | None) -> dict[str, Any] | None:
+    """What stands in the file, which is closed."""
+    if descriptor is None:
+        return None
+    try:
         try:
             content = os.read(descriptor, _BLOCK)
             if len(content) == _BLOCK:
                 content += b"".join(iter(lambda: os.read(descriptor, _BLOCK), b""))
         finally:
             os.close(descriptor)
-        value = json.loads(content)
+        value = json.loads(str(content, "utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

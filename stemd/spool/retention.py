@@ -11,7 +11,7 @@ import heapq
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +30,8 @@ from stemd.spool.trash import Trash, remove_empty
 
 #: Thrown away together before any of it is deleted: one flush for each folder they came from.
 _BATCH = 256
+#: Chosen at one look, however many a run may delete: that many are in memory, and then it looks again.
+_CHOSEN = 10_000
 #: A clock may run so much faster or slower than the machine's own between two runs …
 _DRIFT = 3600.0
 #: … and a machine may be off for so long without arousing suspicion (seconds).
@@ -169,9 +171,12 @@ def rules_of(config: Config, books: Books) -> Rules:
     )  # fmt: skip
 
 
-def look(config: Config, books: Books, most: int | None = None) -> Plan:
-    """What a run would do now; with ``most`` unbounded this shows all."""
-    return plan(time.time(), entries(config), rules_of(config, books), most)
+def look(
+    config: Config, books: Books, most: int | None = None, *, now: float | None = None, without: Container[str] = ()
+) -> Plan:
+    """What a run would do ``now``; with ``most`` unbounded this shows all. Places in ``without`` are passed over."""
+    found = (each for each in entries(config) if each.place not in without)
+    return plan(time.time() if now is None else now, found, rules_of(config, books), most)
 
 
 def entries(config: Config) -> Iterator[Holding]:
@@ -193,26 +198,31 @@ def run(
         raise StemdError("STEMD-S021", "the clock is not where it should be since the last run")
     for root in config.spool:
         Trash(Spool(root)).empty()  # what of it cannot be deleted is told after the last batch
-    chosen = look(config, books, config.retention.per_run)
-    outcome = Outcome(due=chosen.due, held=chosen.held)
-    todo = sorted(chosen.chosen, key=lambda each: (each.area, each.place))  # neighbours share their flushes
-    for number in range(0, len(todo), _BATCH):
-        apply(config, trail, todo[number : number + _BATCH], outcome, actor)
-        told(outcome)
+    now, most, outcome, stuck = time.time(), config.retention.per_run, Outcome(), set[str]()
+    while most > 0:
+        chosen = look(config, books, min(most, _CHOSEN), now=now, without=stuck)
+        # a status is due once its result is gone: a later look may find more
+        outcome.due = Counter(outcome.due) | (outcome.deleted + Counter(chosen.due))
+        outcome.held = chosen.held
+        todo = sorted(chosen.chosen, key=lambda each: (each.area, each.place))  # neighbours share their flushes
+        for number in range(0, len(todo), _BATCH):
+            stuck |= apply(config, trail, todo[number : number + _BATCH], outcome, actor)
+            told(outcome)
+        most -= _CHOSEN if len(todo) == _CHOSEN else most
     for root in config.spool:
         outcome.failed += [f"the trash: {_cause(error)}" for error in Trash(Spool(root)).empty()]
     if config.retention.audit is not None:
         trail.prune(time.time() - config.retention.audit, actor)
-    if chosen.chosen:
+    if outcome.due:
         trail.record("pruned_all", actor=actor, deleted=dict(outcome.deleted), left=outcome.left, held=outcome.held)
     return outcome
 
 
 def apply(
     config: Config, trail: Trail, batch: Iterable[Holding], outcome: Outcome, actor: Person | None = None
-) -> None:
-    """Delete one batch: told in the audit trail first, then out of sight, then gone."""
-    batch = tuple(batch)
+) -> set[str]:
+    """Delete one batch: told in the audit trail first, then out of sight, then gone; returns where that failed."""
+    batch, stuck = tuple(batch), set[str]()
     trail.record_all(
         [
             trail.entry(
@@ -238,9 +248,11 @@ def apply(
                         emptied.append(each.path.parent)
             except (StemdError, OSError) as error:
                 outcome.failed.append(f"{each.area} of job {each.job or 'unknown'}: {_cause(error)}")
+                stuck.add(each.place)
         trash.empty()
         for folder in emptied:  # of an album; users' own folders stay: a job may be on its way there
             remove_empty(folder, spool.outbox / folder.relative_to(spool.outbox).parts[0])
+    return stuck
 
 
 def _cause(error: StemdError | OSError) -> str:

@@ -13,7 +13,8 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from stemd.spool.steps import step
 
 #: Folders that something was taken from and that are not flushed yet: so many are held open at most.
 _MOST_OPEN = 64
+#: So many threads delete, where there is more than a handful: each waits for the disk nearly all of its time, most of
+#: all where a file system discards what it frees at once.
+_AT_ONCE, _HANDFUL = 4, 16
 
 
 class Trash:
@@ -103,15 +107,30 @@ class Trash:
         failed: list[StemdError] = []
         self._flush()
         step("D2")
-        for path in sorted(self._folder.iterdir()):
-            try:
-                _remove(path)
-            except StemdError as error:
+        for error in _removals(sorted(self._folder.iterdir())):
+            if error is not None:
                 failed.append(error)
             step("D3")
         with durable.io_errors("flush the trash"):
             durable.fsync(self._folder)
         return failed
+
+
+def _removals(paths: list[Path]) -> Iterator[StemdError | None]:
+    """Delete each of ``paths``; for each what kept it, or a part of it."""
+    if len(paths) <= _HANDFUL:
+        yield from map(_removal, paths)
+        return
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="trash") as threads:
+        yield from threads.map(_removal, paths)
+
+
+def _removal(path: Path) -> StemdError | None:
+    try:
+        _remove(path)
+    except StemdError as error:
+        return error
+    return None
 
 
 def _remove(path: Path) -> None:

@@ -3,8 +3,9 @@
     python -m tests.bench.retention [--jobs 100000] [--prune 20000] [--place FOLDER] [--json FILE]
 
 Each job is the folder and the status file of one that really went through the spool, copied under its own job_uuid with
-its own stems, sidecars, manifest, log and source; all are due. ``plan`` is a look at everything, as ``stemd prune
---dry-run`` takes it; ``prune`` is a run that deletes so many items. Memory is this process's own, sampled.
+its own stems, sidecars, manifest, log and source, and has its key to the audit trail; all are due, a status once its
+folder is gone. ``plan`` is a look at everything, as a prune takes it first; ``prune`` is a run that deletes so many
+items. Memory is this process's own, sampled.
 """
 
 from __future__ import annotations
@@ -33,19 +34,26 @@ _USERS = 50
 
 
 def fill(way: Way, count: int) -> None:
-    """``count`` finished jobs of fifty users."""
+    """``count`` finished jobs of fifty users. What is to be deleted need not be flushed one by one before."""
+    keys, really = Trail(Books.of(way.config)).keys, os.fsync
     folder, job = way.published()
     facts = {"user_id": job.user_id, "source": job.source.name, "source_sha256": job.source.sha256}
+    facts["result"] = str(folder.relative_to(way.spool.root))
     sidecar.write_status(way.spool, job.job_uuid, {"state": JobState.DONE.value, **facts})
     status = way.spool.status_file(job.job_uuid).read_bytes()
     files = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    os.fsync = lambda descriptor: None
     for number in range(count):
-        name = new_job_id()
-        home = way.spool.outbox / f"user{number % _USERS:02}" / f"Song {number:06}"
+        name, user = new_job_id(), f"user{number % _USERS:02}"
+        home = way.spool.outbox / user / f"Song {number:06}"
         (home / "source").mkdir(parents=True)
         for file, content in files.items():
             (home / file).write_bytes(content.replace(job.job_uuid.encode(), name.encode()))
-        way.spool.status_file(name).write_bytes(status.replace(job.job_uuid.encode(), name.encode()))
+        place = str(home.relative_to(way.spool.root))
+        mine = status.replace(job.job_uuid.encode(), name.encode()).replace(facts["result"].encode(), place.encode())
+        way.spool.status_file(name).write_bytes(mine)
+        keys.pseudonym("job", name, owner=job.user_id)
+    os.fsync = really
 
 
 class Memory:
@@ -71,10 +79,10 @@ class Memory:
             if self._end.wait(0.2):
                 return
 
-    def facts(self) -> dict[str, float]:
-        """MiB at the beginning, a quarter of the way on, at the end, and at most."""
+    def facts(self) -> dict[str, Any]:
+        """MiB at the beginning, after each tenth of the time, and at most."""
         seen = [round(each / 2**20, 1) for each in self.seen]
-        return {"first": seen[0], "quarter": seen[len(seen) // 4], "last": seen[-1], "most": max(seen)}
+        return {"tenths": [seen[(len(seen) - 1) * tenth // 10] for tenth in range(11)], "most": max(seen)}
 
 
 def measure(place: Path, jobs: int, pruned: int) -> dict[str, Any]:
@@ -91,7 +99,7 @@ def measure(place: Path, jobs: int, pruned: int) -> dict[str, Any]:
     for name in ("plan", "plan_again"):
         started, cpu = time.monotonic(), time.process_time()
         with Memory() as memory:
-            plan = retention.look(way.config, books, pruned)
+            plan = retention.look(way.config, books, min(pruned, retention._CHOSEN))
         facts[name] = {
             "items": sum(plan.due.values()),
             "seconds": round(time.monotonic() - started, 2),

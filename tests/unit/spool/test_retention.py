@@ -137,8 +137,8 @@ def test_what_a_consumer_took_away_is_no_error(way, books, trail, monkeypatch):
     second, _ = way.published(way.drop("two.wav", b"two"))
     look = retention.look
 
-    def taken_after_the_look(*args):
-        made = look(*args)
+    def taken_after_the_look(*args, **more):
+        made = look(*args, **more)
         first.rename(way.spool.root / "taken")
         return made
 
@@ -154,8 +154,8 @@ def test_another_result_that_got_the_name_stays(way, books, trail, monkeypatch):
     look = retention.look
     later: list[Path] = []
 
-    def replaced_after_the_look(*args):
-        made = look(*args)
+    def replaced_after_the_look(*args, **more):
+        made = look(*args, **more)
         first.rename(way.spool.root / "taken")
         later.append(way.published(way.drop("one.wav", b"another"))[0])
         return made
@@ -260,3 +260,49 @@ def test_folders_nested_without_end_are_no_end_of_retention(way):
         assert [each.path for each in holdings.finished(way.spool)] == [kept]
     finally:
         subprocess.run(["rm", "-rf", str(top)], check=True)
+
+
+def test_a_run_looks_as_often_as_it_needs_and_is_still_bounded(way, books, trail, monkeypatch):
+    """However many it may delete, few are chosen at a time; what becomes due with what went goes with it."""
+    monkeypatch.setattr(retention, "_CHOSEN", 2)
+    way.configure(retention__outbox="0s", retention__status="0s", retention__per_run=7)
+    for number in range(4):
+        folder, job = way.published(way.drop(f"{number}.wav", b"%d" % number))
+        facts = {"user_id": "everyone", "result": str(folder.relative_to(way.spool.root))}
+        sidecar.write_status(way.spool, job.job_uuid, {"state": JobState.DONE.value, **facts})
+    looks: list[int | None] = []
+    really = retention.look
+    monkeypatch.setattr(retention, "look", lambda *args, **more: looks.append(args[2]) or really(*args, **more))
+    outcome = retention.run(way.config, trail, books)
+    assert looks == [2, 2, 2, 1]
+    assert (dict(outcome.deleted), outcome.left) == ({"outbox": 4, "status": 3}, 1)
+    assert dict(outcome.due) == {"outbox": 4, "status": 4}
+
+
+def test_what_cannot_be_deleted_is_tried_once_in_a_run_and_keeps_nothing_else(way, books, trail, monkeypatch):
+    monkeypatch.setattr(retention, "_CHOSEN", 1)
+    way.configure(retention__outbox="0s", retention__per_run=10)
+    folders = [way.published(way.drop(f"{number}.wav", b"%d" % number))[0] for number in range(3)]
+    theirs, take = folders[1], retention.Trash.take
+
+    def refused(self, path, *args):
+        if path == theirs:
+            raise StemdError("STEMD-S014", detail={"errno": 13})
+        return take(self, path, *args)
+
+    monkeypatch.setattr(retention.Trash, "take", refused)
+    outcome = retention.run(way.config, trail, books)
+    assert (outcome.deleted["outbox"], len(outcome.failed), outcome.left) == (2, 1, 1)
+    assert [folder.exists() for folder in folders] == [False, True, False]
+
+
+def test_what_is_read_ahead_is_closed_whoever_stops_reading(way):
+    for number in range(5):
+        way.published(way.drop(f"{number}.wav", b"%d" % number))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    some = holdings.finished(way.spool)
+    next(some)
+    assert len(list(Path("/proc/self/fd").iterdir())) > before
+    some.close()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(holdings.finished(way.spool))) == 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 from stemd.spool import durable
@@ -148,5 +149,30 @@ def test_what_cannot_be_deleted_is_told_of_and_keeps_nothing_else(way, monkeypat
     assert (error.code, error.detail["errno"]) == ("STEMD-S014", errno.EACCES)
     assert list(way.spool.trash.iterdir()) == [theirs.parent]
     assert list(theirs.parent.iterdir()) == [theirs], "as much as can be goes"
+    monkeypatch.undo()
+    assert trash.empty() == []
+
+
+def test_of_many_each_that_cannot_be_deleted_is_told_of(way, monkeypatch):
+    """Many at a time, on several threads: an error of one is its own."""
+    trash = Trash(way.spool)
+    for number in range(50):
+        folder = way.spool.outbox / "everyone" / str(number)
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+        assert trash.take(folder)
+    theirs = {path.stat().st_ino for path in sorted(way.spool.trash.iterdir())[10:13]}
+    unlink, threads = os.unlink, set()
+
+    def refused(path, *, dir_fd=None):
+        threads.add(threading.get_ident())
+        if dir_fd is not None and os.fstat(dir_fd).st_ino in theirs:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", refused)
+    assert [error.detail["errno"] for error in trash.empty()] == [errno.EACCES] * 3
+    assert {path.stat().st_ino for path in way.spool.trash.iterdir()} == theirs
+    assert threading.get_ident() not in threads
     monkeypatch.undo()
     assert trash.empty() == []
