@@ -1,9 +1,11 @@
 """Spleeter itself, run by the Python of its environment: makes checkpoints in its format, and separates as it does.
 
-``spleeter_program.py checkpoint MODEL FOLDER SEED`` writes random weights; ``… separate MODEL STORE ratio|mwf IN.npy
-OUT.npz [IN OUT]…`` is ``spleeter.separator.Separator`` on the whole of each IN (frames × channels). Keep to Python 3.8.
+``spleeter_program.py checkpoint MODEL FOLDER SEED`` writes random weights; ``… separate MODEL STORE OPTIONS IN.npy
+OUT.npz [IN OUT]…`` is ``spleeter.separator.Separator`` on the whole of each IN (frames × channels); OPTIONS
+are stemd's, as JSON. Keep to Python 3.8.
 """
 
+import json
 import os
 import sys
 
@@ -36,11 +38,14 @@ def checkpoint(model, folder, seed):
         tf.compat.v1.train.Saver(save_relative_paths=True).save(session, os.path.join(folder, "model"))
 
 
-def separate(model, store, how, *files):
+def separate(model, store, options, *files):
     os.environ["MODEL_PATH"] = store
     from spleeter.separator import Separator
 
-    separator = Separator("spleeter:" + model, MWF=how == "mwf", multiprocess=False)
+    chosen = json.loads(options)
+    separator = Separator("spleeter:" + model, MWF=chosen.get("mwf", False), multiprocess=False)
+    separator._params["separation_exponent"] = chosen.get("exponent", 2)
+    separator._params["mask_extension"] = chosen.get("extension", "zeros")
     for source, target in zip(files[::2], files[1::2]):
         np.savez(target, **separator.separate(np.load(source)))
 

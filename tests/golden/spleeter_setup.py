@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -38,15 +39,13 @@ def checkpoint(model: str) -> Path:
     return store
 
 
-def reference(
-    model: str, waves: Sequence[np.ndarray], folder: Path, *, mwf: bool = False
-) -> list[dict[str, np.ndarray]]:
+def reference(model: str, waves: Sequence[np.ndarray], folder: Path, **options: object) -> list[dict[str, np.ndarray]]:
     """What ``spleeter.separator.Separator`` makes of each of ``waves`` as a whole: each stem frames × channels."""
     files = []
     for number, wave in enumerate(waves):
         np.save(folder / f"{number}.npy", wave)
         files += [folder / f"{number}.npy", folder / f"{number}.npz"]
-    _run("separate", model, checkpoint(model), "mwf" if mwf else "ratio", *files)
+    _run("separate", model, checkpoint(model), json.dumps(options), *files)
     return [dict(np.load(target)) for target in files[1::2]]
 
 

@@ -71,6 +71,31 @@ def test_a_longer_track_says_that_the_filter_saw_it_in_windows(engine_of, run, t
         assert np.sqrt(np.square(found[stem] - values).mean() / np.square(values).mean()) < 0.1, stem
 
 
+@pytest.mark.parametrize("options", [{"exponent": 1.5}, {"extension": "average"}])
+def test_so_do_its_other_ways_to_divide(options, engine_of, run, tmp_path):
+    mix = noise(BLOCK + 99, seed=5)
+    _, found = run(engine_of("2stems"), mix, rate=RATE, stems=2, options=options)
+    assert_equal(found, spleeter_setup.reference("2stems", [mix], tmp_path, **options)[0])
+
+
+def test_a_graph_that_was_damaged_is_made_again(run):
+    graphs = spleeter_setup.environment().root / "stemd-graphs"
+    engine = SpleeterEngine(spleeter_setup.environment().root)
+    engine.load("2stems-16kHz", spleeter_setup.checkpoint("2stems-16kHz"), "auto")
+    (kept,) = graphs.glob("2stems-16kHz-*.pb")
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-1])
+    engine.close()
+    run(
+        (engine, engine.load("2stems-16kHz", spleeter_setup.checkpoint("2stems-16kHz"), "auto")),
+        noise(5000),
+        rate=RATE,
+        stems=2,
+    )
+    engine.close()
+    assert kept.read_bytes() == whole
+
+
 def test_a_resumed_track_is_bit_for_bit_that_of_an_uninterrupted_one(engine_of, tmp_path):
     engine, model = engine_of("2stems")
     soundfile.write(tmp_path / "song.wav", noise(3 * BLOCK, seed=4), RATE, subtype="FLOAT")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stemd.core.errors import StemdError
+from stemd.engines.spleeter.options import SpleeterOptions
 
 if TYPE_CHECKING:
     from stemd.engines.base import Frames
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _HOST = Path(__file__).with_name("host.py")
 _CODES = {"memory": "STEMD-R001", "model": "STEMD-M004"}
 _PATIENCE = 10.0
+#: Bytes in flight: blocks of audio are 4 MB, and 64 KiB at a time cost a change of process each.
+_PIPE = 1 << 20
 
 
 class Host:
@@ -34,7 +37,11 @@ class Host:
     def __init__(self, python: Path) -> None:
         environment = {key: value for key, value in os.environ.items() if key not in {"PYTHONPATH", "PYTHONHOME"}}
         self._process = subprocess.Popen(
-            [str(python), "-I", "-B", str(_HOST)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+            [str(python), "-I", "-B", str(_HOST)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            pipesize=_PIPE,
         )
 
     @property
@@ -46,29 +53,25 @@ class Host:
         answer, _ = self._ask({"op": "versions"})
         return answer
 
-    def load(self, model: str, folder: Path, exponent: float, extension: str) -> dict[str, Any]:
-        """Build the graph of the configuration ``model`` with the checkpoint in ``folder``."""
-        answer, _ = self._ask(
-            {"op": "load", "model": model, "folder": str(folder), "exponent": exponent, "extension": extension}
-        )
+    def load(self, model: str, folder: Path) -> dict[str, Any]:
+        """Take the network called ``model`` with the checkpoint in ``folder``."""
+        answer, _ = self._ask({"op": "load", "model": model, "folder": str(folder)})
         return answer
 
-    def separate(self, audio: Frames, start: int, stop: int, stems: Sequence[str], *, wiener: bool = False) -> Frames:
+    def separate(self, audio: Frames, start: int, stop: int, stems: Sequence[str], options: SpleeterOptions) -> Frames:
         """``audio`` (frames × 2) to stems × (``stop`` − ``start``) × 2."""
-        request = {
-            "op": "wiener" if wiener else "separate",
-            "start": start,
-            "stop": stop,
-            "stems": list(stems),
-        }
-        _, data = self._ask(request, np.ascontiguousarray(audio, "<f4").tobytes())
+        request: dict[str, Any] = {"op": "wiener", "start": start, "stop": stop, "stems": list(stems)}
+        if not options.mwf:
+            request |= {"op": "separate", "exponent": options.exponent, "extension": options.extension}
+        _, data = self._ask(request, np.ascontiguousarray(audio, "<f4").data.cast("B"))
         return np.frombuffer(data, "<f4").reshape(len(stems), stop - start, 2)
 
-    def _ask(self, request: dict[str, Any], data: bytes = b"") -> tuple[dict[str, Any], bytes]:
+    def _ask(self, request: dict[str, Any], data: memoryview | bytes = b"") -> tuple[dict[str, Any], bytes]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps({**request, "bytes": len(data)}).encode() + b"\n" + data)
+            self._process.stdin.write(json.dumps({**request, "bytes": len(data)}).encode() + b"\n")
+            self._process.stdin.write(data)
             self._process.stdin.flush()
             answer: dict[str, Any] = json.loads(self._process.stdout.readline())
             body = self._process.stdout.read(answer.get("bytes", 0))

@@ -45,7 +45,7 @@ class SpleeterEngine:
         self._environment = Environment(self.name, environment)
         self._host: Host | None = None
         self._model, self._folder = "", Path()
-        self._loaded: tuple[float, str] | None = None  # what the graph was built with
+        self._loaded = False
         self._options = SpleeterOptions()
         self._versions: Mapping[str, str] = {}
         self._jobs = 0
@@ -78,34 +78,24 @@ class SpleeterEngine:
 
     def _restart(self) -> dict[str, Any]:
         self.close()
-        self._loaded = None
+        self._loaded = False
         self._host = Host(self._environment.require())
         self._versions = self._host.versions()
-        loaded = self._host.load(self._model, self._folder, *self._graph)
-        self._loaded, self._jobs = self._graph, 0
+        loaded = self._host.load(self._model, self._folder)
+        self._loaded, self._jobs = True, 0
         return loaded
 
-    @property
-    def _graph(self) -> tuple[float, str]:
-        """The options that are part of the graph; the others are taken with each block."""
-        return self._options.exponent, self._options.extension
-
     def _ready(self) -> Host:
-        """The host, with the graph that the options need; a new one after a failure."""
-        host = self._host
-        if host is None or not host.alive or self._loaded is None:
+        """The host with its network; a new one after a failure."""
+        if self._host is None or not self._host.alive or not self._loaded:
             self._restart()
-        elif self._loaded != self._graph:
-            self._loaded = None
-            host.load(self._model, self._folder, *self._graph)
-            self._loaded = self._graph
         assert self._host is not None
         return self._host
 
     def use_threads(self, count: int) -> None:
         """Its host takes the number once, from the environment: another number needs another host."""
         if count != self._threads:
-            self._threads, self._loaded = count, None
+            self._threads, self._loaded = count, False
             os.environ["OMP_NUM_THREADS"] = str(count)
 
     def ease(self, options: Mapping[str, Any], level: int) -> Mapping[str, Any]:
@@ -130,13 +120,13 @@ class SpleeterEngine:
     def memory(self, stats: TrackStats) -> int:
         """This process, the host with its graph, and what the Wiener filter holds: an upper estimate.
 
-        Measured: 170 MiB for each stem beside 800, and for the filter 9 MiB for each second and stem.
+        Measured: 110 MiB for each stem beside 530, and for the filter 8 MiB for each second and stem.
         """
         stems = len(self._stems)
         if not self._options.mwf:
-            return (900 + 170 * stems) << 20
+            return (600 + 120 * stems) << 20
         seconds = min(self._options.mwf_window, stats.frames / _RATE)
-        return int(800 + 60 * stems + 10 * stems * seconds) << 20
+        return int(600 + 60 * stems + 10 * stems * seconds) << 20
 
     def begin(self, stats: TrackStats) -> Scaling:
         """Spleeter sees the track as it is."""
@@ -160,7 +150,7 @@ class SpleeterEngine:
         out = np.zeros((len(stems), *batch.shape), np.float32)
         for index, audio in enumerate(batch):
             stop = len(audio) - inset
-            found = host.separate(audio, inset, stop, stems, wiener=self._options.mwf)
+            found = host.separate(audio, inset, stop, stems, self._options)
             out[:, index, inset:stop] = found
         return dict(zip(stems, out, strict=True))
 
