@@ -13,7 +13,7 @@ from stemd.core.errors import StemdError
 from stemd.core.job import Job, JobId, JobState, Outcome, advance, encode_name
 from stemd.core.room import Need
 from stemd.ops import logs
-from stemd.spool import sidecar
+from stemd.spool import durable, sidecar
 from stemd.spool.layout import Spool, WorkDir
 
 _STATUS_INTERVAL = 1.0
@@ -51,6 +51,7 @@ class Live:
     cpu: float = 0.0
     claimed_at: float = field(default_factory=time.time)
     _status_due: float = 0.0
+    _door: str | None = None
 
     @property
     def id(self) -> JobId:
@@ -59,6 +60,16 @@ class Live:
     @property
     def engine(self) -> str:
         return self.job.request.engine if self.job else "none"
+
+    @property
+    def inbox(self) -> str | None:
+        """By which it came: before it is sealed its origin says so, which goes with it when it ends."""
+        if self.job is not None:
+            return self.job.inbox
+        if self._door is None:
+            origin = durable.read_json(self.work.origin)
+            self._door = None if origin is None else str(origin.get("inbox") or "")
+        return self._door
 
     @property
     def is_canary(self) -> bool:
@@ -143,7 +154,7 @@ class Live:
         job = self.job
         return {
             "user_id": self.user,
-            "inbox": job.inbox if job else None,
+            "inbox": self.inbox,
             "state": self.state.value,
             "stage": self.stage,
             "progress": round(self.progress, 4),

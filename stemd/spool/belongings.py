@@ -168,8 +168,8 @@ def _lineage(spool: Spool) -> Iterator[tuple[str, tuple[str, ...]]]:
             if origins := holdings.origins(origin):
                 yield folder.name if home == spool.work else holdings.job_of(folder), origins
     for each in holdings.finished(spool):
-        if each.origins:
-            yield each.job, each.origins
+        if came_of := each.origins or holdings.origins_in_log(each.place):
+            yield each.job, came_of
 
 
 def _of_others(spool: Spool, config: Config, user: str) -> set[str]:

@@ -6,7 +6,7 @@ from, by the next daemon before it takes anything up, or by the next command. Ev
 | step | what happens |
 |---|---|
 | G1 | the order is on the disk |
-| G2 | tombstones for all its jobs: from here on nothing of them is taken up again |
+| G2 | tombstones for all its jobs: from here on nothing of them is taken up again, or handed over |
 | G3 | everything found is out of sight (D1), then gone (D2, D3) |
 | G4 | albums of others' jobs, and whoever else keeps books, name it no more |
 | G5 | it stands in the audit trail; then the keys to its pseudonyms go |
@@ -141,6 +141,9 @@ def carry_out(config: Config, books: Books, trail: Trail, order: Order) -> dict[
         order.take_over(found)
         _write(books, order)
         bury(books, sorted(order.jobs))
+        for root in config.spool:  # before anything goes: a hand-over rewrites what it has moved
+            recalled = _recall(Spool(root), order.subject.user, frozenset(order.jobs))
+            order.deleted["hand-overs"] += recalled
         step("G2")
         left = _delete(config, order, found)
         _write(books, order)
@@ -151,7 +154,6 @@ def carry_out(config: Config, books: Books, trail: Trail, order: Order) -> dict[
     for root in config.spool:
         order.deleted["albums"] += ledger.erase(Spool(root), jobs)
         order.deleted["usage"] += _uncounted(config, root, order.subject.user, jobs)
-        order.deleted["hand-overs"] += _recall(Spool(root), order.subject.user, jobs)
     for name, eraser in ERASERS.items():
         order.deleted[name] += eraser(config, order.subject.user, jobs)
     _write(books, order)

@@ -24,6 +24,8 @@ _DEEPEST = 64
 _BLOCK = 1 << 16
 #: Records that the disk is asked for before they are wanted: one after the other they would each be waited for.
 _AHEAD = 64
+#: The first line of a job's log is shorter.
+_LINE = 4096
 _ENDED = frozenset(state.value for state in JobState if state.ended)
 
 
@@ -225,6 +227,20 @@ def origins(document: Mapping[str, Any]) -> tuple[str, ...]:
     album = document.get("album")
     named = (document.get("follows"), album.get("job_uuid") if isinstance(album, dict) else None)
     return tuple(each for each in named if isinstance(each, str))
+
+
+def origins_in_log(folder: str) -> tuple[str, ...]:
+    """The same, from the log in a finished folder, which begins with it: not every manifest has always said so."""
+    descriptor = _open(f"{folder}/job.log.jsonl")
+    if descriptor is None:
+        return ()
+    try:
+        first = json.loads(os.read(descriptor, _LINE).partition(b"\n")[0])
+    except (OSError, ValueError, RecursionError):
+        return ()
+    finally:
+        os.close(descriptor)
+    return origins(first) if isinstance(first, dict) else ()
 
 
 def _whose(document: Mapping[str, Any], user: str) -> tuple[str, str, str]:

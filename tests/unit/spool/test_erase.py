@@ -46,6 +46,21 @@ def test_a_job_takes_the_finished_mix_of_its_stems_along(way):
     assert kept.path.exists()
 
 
+def test_so_it_does_with_one_whose_manifest_does_not_say_what_it_was_made_of(way):
+    """From before manifests said so: the log in the folder begins with it. One that says it itself is as good."""
+    first, mix = followed(way)
+    (manifest,) = (each for each in way.spool.outbox.glob("*/*/manifest.json") if mix in each.read_text())
+    document = json.loads(manifest.read_text())
+    del document["follows"]
+    manifest.write_text(json.dumps(document))
+    log = manifest.with_name("job.log.jsonl")
+    for line in ("", "[]", "{", '{"event": "claimed", "follows": null}'):
+        log.write_text(line)
+        assert belongings.find(way.config, Subject(job=first)).jobs.keys() == {first}
+    log.write_text(json.dumps({"event": "claimed", "job_uuid": mix, "follows": first}) + "\n")
+    assert belongings.find(way.config, Subject(job=first)).jobs.keys() == {first, mix}
+
+
 def test_a_mix_alone_leaves_what_it_was_made_of(way):
     first, mix = followed(way)
     assert belongings.find(way.config, Subject(job=mix)).jobs.keys() == {mix}

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from stemd.core.errors import StemdError
-from stemd.spool import belongings, deliver, durable, erase
+from stemd.spool import belongings, deliver, durable, erase, handover, sidecar, steps
 from stemd.spool.belongings import Subject
 from stemd.spool.books import Books
 from stemd.spool.trail import Trail
@@ -72,3 +72,29 @@ def test_folders_nested_without_end_are_no_end_of_erasures(way):
         assert erase.attempt(way.config, books, trail, order)["verified"]
     finally:
         subprocess.run(["rm", "-rf", str(top)], check=True)
+
+
+def test_nothing_that_is_being_handed_over_writes_a_status_again(way):
+    """A receiver moved the folder meanwhile, and its thread would say so in the status that has just gone."""
+    handover.folder(way.spool).mkdir()
+    folder, job = way.published()
+    status = {"user_id": "everyone", "state": "done", "result": str(folder.relative_to(way.spool.root))}
+    sidecar.write_status(way.spool, job.job_uuid, status)
+    ((path, document),) = handover.pending(way.spool)
+    books, subject = Books.of(way.config), Subject(user="everyone")
+    trail, refused = Trail(books), []
+
+    def at(step: str) -> None:
+        if step in {"G2", "D1", "D2", "D3", "G3", "G4"}:
+            with pytest.raises(handover.ForgottenError):
+                handover.moved(way.spool, path, document)
+            refused.append(step)
+
+    order = erase.begin(books, subject, belongings.find(way.config, subject), None)
+    steps.install(at)
+    try:
+        receipt = erase.carry_out(way.config, books, trail, order)
+    finally:
+        steps.install(None)
+    assert refused[:2] == ["G2", "D1"]
+    assert (receipt["verified"], receipt["deleted"]["hand-overs"]) == (True, 1)

@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from stemd.cli.deletion import prune
 from stemd.core.errors import StemdError
-from stemd.core.job import JobState
+from stemd.core.job import JobState, new_job_id
 from stemd.daemon.live import Live
-from stemd.spool import album, deliver, durable, holdings, ledger, retention, sidecar
+from stemd.spool import album, claim, deliver, durable, holdings, ledger, retention, sidecar
 from stemd.spool.books import Books, bury
 from stemd.spool.holdings import Holding
 from stemd.spool.retention import Clock, Rules, is_steady, plan
@@ -250,6 +252,40 @@ def test_a_hold_on_an_inbox_keeps_statuses_and_albums_that_came_by_it(way, books
     assert (outcome.held, sum(outcome.deleted.values())) == (2, 0)
     way.configure(retention__outbox="0s", retention__status="0s")
     assert sum(retention.run(way.config, trail, books).deleted.values()) == 2
+
+
+def test_so_does_it_with_those_that_failed_before_they_were_sealed(way, books, trail):
+    held = {"court": {"compliance": {"legal_hold": True}}}
+    way.configure(inboxes=held, retention__status="0s", retention__orphan="1d")
+    (way.spool.inbox / "court").mkdir()
+    path = way.spool.inbox / "court" / "evidence.wav"
+    path.write_bytes(b"evidence")
+    work = claim.claim(way.spool, way.candidate(path, "court"), new_job_id())
+    live = Live(way.spool, work, "everyone")
+    live.write_status()
+    deliver.to_orphan(way.spool, work, StemdError("STEMD-A001"), "everyone")
+    live.state = JobState.FAILED
+    live.write_status()
+    outcome = retention.run(way.config, trail, books)
+    assert (outcome.held, sum(outcome.deleted.values())) == (1, 0)
+    way.configure(retention__status="0s", retention__orphan="1d")
+    assert dict(retention.run(way.config, trail, books).deleted) == {"status": 1}
+
+
+def test_a_dry_run_shows_all_that_is_due_however_much_a_run_may_delete(way):
+    way.configure(retention__outbox="0s")
+    folders = [way.published(way.drop(f"{number}.wav", b"%d" % number))[0] for number in range(3)]
+    flags = {"spool": str(way.spool.root), "retention": {"outbox": "0s", "per_run": 2}}
+    file = way.spool.root / "stemd.json"
+    file.write_text(json.dumps(flags))
+
+    def asked(*options: str) -> dict:
+        answer = CliRunner().invoke(prune, ["--config", str(file), "--json", *options], catch_exceptions=False)
+        return json.loads(answer.stdout)
+
+    assert len(asked("--dry-run")["items"]) == 3
+    assert (asked()["deleted"], len(asked("--dry-run")["items"])) == ({"outbox": 2}, 1)
+    assert sum(folder.exists() for folder in folders) == 1
 
 
 def test_folders_nested_without_end_are_no_end_of_retention(way):
