@@ -150,6 +150,20 @@ def entries_of(spool: Spool, config: Config, user: str) -> Iterator[tuple[str | 
                 yield door, path
 
 
+def hashes_of_others(config: Config, jobs: Set[str]) -> set[str]:
+    """The hashes of recordings that jobs other than ``jobs`` are of: the same one may have been dropped by others."""
+    found = Found()
+    for root in config.spool:
+        spool = Spool(root)
+        paths = [each.path / "manifest.json" for each in holdings.finished(spool) if each.job not in jobs]
+        paths += [path for path in spool.status.glob("[!.]*.json") if path.stem not in jobs]
+        paths += [folder / "job.json" for folder in _children(spool.work) if folder.name not in jobs]
+        paths += [each.path / "job.json" for each in holdings.failed(spool) if each.job not in jobs]
+        for path in paths:
+            found._learn(durable.read_json(path) or {})
+    return found.hashes
+
+
 def _wanted(spool: Spool, subject: Subject, known: Set[str]) -> set[str]:
     """The jobs that are meant by a job: itself, those it was split into, those that followed it; finished or not."""
     if subject.job is None:

@@ -99,11 +99,18 @@ class Books:
             self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
             for folder in (self.path, self.trail, self.keys, self.erased, self.orders, self.receipts):
                 folder.mkdir(mode=0o700, exist_ok=True)
-        for folder in (self.path, self.path.parent):
+        for folder in (self.path, self.path.parent, *self._around()):
             durable.fsync(folder)
         for other in self.others:
             self._take_orders(other)
         return self
+
+    def _around(self) -> list[Path]:
+        """The folder in which the state folder may have been made: not across a mount, nor where it is not ours to
+        read."""
+        above = self.path.parent.parent
+        same = above.stat().st_dev == self.path.parent.stat().st_dev
+        return [above] if same and os.access(above, os.R_OK) else []
 
     def _take_orders(self, other: Books) -> None:
         """Orders are carried out by one. After a crash in between there are two of one, which does no harm."""

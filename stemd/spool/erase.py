@@ -21,6 +21,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -135,6 +136,7 @@ def carry_out(config: Config, books: Books, trail: Trail, order: Order) -> dict[
             carried out again.
     """
     left: list[str] = []
+    _forget_torn(books)
     for _ in range(_PASSES):
         found = belongings.find(config, order.subject, order.jobs)
         check(config, order.subject, found)  # what came since it was ordered may be under a hold, or all of it
@@ -165,7 +167,8 @@ def carry_out(config: Config, books: Books, trail: Trail, order: Order) -> dict[
     )  # fmt: skip
     trail.forget(user, jobs)
     step("G5")
-    hits = search(config, books, Secrets(user, frozenset(order.names), frozenset(order.hashes), jobs), order.id)
+    hashes = order.hashes - belongings.hashes_of_others(config, jobs)
+    hits = search(config, books, Secrets(user, frozenset(order.names), frozenset(hashes), jobs), order.id)
     hits += sorted({*left, *_remains(config)} - set(hits))
     receipt = {
         "schema_version": SCHEMA_VERSION,
@@ -192,6 +195,7 @@ def resume(config: Config, books: Books, trail: Trail) -> tuple[list[dict[str, A
     """Carry out what a crash interrupted; returns the receipts, and why orders still stand: to be tried again."""
     receipts: list[dict[str, Any]] = []
     failed: list[StemdError] = []
+    _forget_torn(books)
     for order in pending(books):
         try:
             receipts.append(attempt(config, books, trail, order))
@@ -301,6 +305,13 @@ def _tell(spool: Spool, jobs: frozenset[str]) -> None:
 
 def _write(books: Books, order: Order) -> None:
     durable.write_json(books.orders / f"{order.id}.json", order.to_dict(), ready=lambda path: path.chmod(0o600))
+
+
+def _forget_torn(books: Books) -> None:
+    """What a crash amid the writing of an order left names who was to be erased, and nobody would look there again."""
+    with suppress(OSError):
+        for path in books.orders.glob(".*.tmp"):
+            path.unlink(missing_ok=True)
 
 
 def receipts(books: Books) -> list[Path]:

