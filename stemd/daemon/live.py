@@ -90,9 +90,10 @@ class Live:
             self.enter(self.state, stage)
 
     def advance_progress(self, stage: str, fraction: float) -> None:
-        """Note progress; the status file follows about once a second."""
+        """Note progress; the status file follows about once a second, and at once where the stage is another one."""
+        news = stage != self.stage
         self.stage, self.progress = stage, fraction
-        if time.monotonic() >= self._status_due:
+        if news or time.monotonic() >= self._status_due:
             self.write_status()
 
     def write_status(self, result: str | None = None) -> None:
