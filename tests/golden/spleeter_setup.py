@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,9 @@ _SEED = 3
 def environment() -> Environment:
     """The real environment: built where it is not there yet (two minutes, 2.4 GB)."""
     place = Environment("spleeter", _CACHE / "engines" / "spleeter")
-    if not place.current():
-        install(place, lambda doing, done: None)
+    with _one_at_a_time("environment"):
+        if not place.current():
+            install(place, lambda doing, done: None)
     return place
 
 
@@ -30,13 +33,23 @@ def checkpoint(model: str) -> Path:
     """A store with random weights of ``model`` in Spleeter's own format."""
     store = _CACHE / f"spleeter-random-{_SEED}"
     folder = store / model.removesuffix("-16kHz")
-    if not (folder / "checkpoint").exists():
-        part = folder.with_name(folder.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        _run("checkpoint", model, part, _SEED)
-        part.rename(folder)
+    with _one_at_a_time("checkpoint"):
+        if not (folder / "checkpoint").exists():
+            part = folder.with_name(folder.name + ".part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            _run("checkpoint", model, part, _SEED)
+            part.rename(folder)
     return store
+
+
+@contextmanager
+def _one_at_a_time(what: str) -> Iterator[None]:
+    """The tests' processes share the folder, and none finds there what another has half made."""
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    with (_CACHE / f".{what}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def reference(model: str, waves: Sequence[np.ndarray], folder: Path, **options: object) -> list[dict[str, np.ndarray]]:

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.support.daemon import PATIENCE, eventually
+
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 #: For ``pytest.mark.skipif``.
 ABSENT = "no Chromium here: apt-get install chromium"
@@ -46,8 +48,7 @@ class Browser:
         self._numbers, self._rest, self._session = itertools.count(1), b"", None
         self.errors: list[str] = []
         self.events: list[dict[str, Any]] = []
-        targets = self.call("Target.getTargets")["targetInfos"]
-        target = next(each["targetId"] for each in targets if each["type"] == "page")
+        (target,) = eventually(self._pages, what="its page is there")
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network", "Accessibility"):
             self.call(f"{domain}.enable")
@@ -67,6 +68,11 @@ class Browser:
         self._home.cleanup()
 
     # ---- the protocol
+
+    def _pages(self) -> list[str]:
+        """The browser answers before it has opened its first one."""
+        targets = self.call("Target.getTargets")["targetInfos"]
+        return [each["targetId"] for each in targets if each["type"] == "page"]
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """One call and its answer; events that come meanwhile are kept."""
@@ -118,7 +124,7 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def until(self, expression: str, seconds: float = 60.0) -> Any:
+    def until(self, expression: str, seconds: float = PATIENCE) -> Any:
         """Wait until an expression is true."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -20,16 +20,40 @@ import yaml
 
 from stemd.spool.layout import Spool
 
+#: A busy machine may take ten times as long for everything, and who waits for what comes loses nothing (seconds).
+PATIENCE = 120.0
 
-def eventually(condition: Callable[[], Any], seconds: float = 120.0, what: str = "") -> Any:
-    """Wait until ``condition()`` is true and return it; fail after ``seconds``."""
+
+def eventually(condition: Callable[[], Any], seconds: float = PATIENCE, what: str = "") -> Any:
+    """Wait until ``condition()`` is true and return it; fail after ``seconds``, but never before ``PATIENCE``."""
+    return within(max(seconds, PATIENCE), condition, what)
+
+
+def within(seconds: float, condition: Callable[[], Any], what: str = "") -> Any:
+    """The same where so many ``seconds`` are what is meant; looks for the last time when they are over."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
+    while True:
+        late = time.monotonic() > deadline
+        if value := condition():
             return value
+        if late:
+            raise AssertionError(f"not within {seconds:g} s: {what or condition}")
         time.sleep(0.02)
-    raise AssertionError(f"not within {seconds:g} s: {what or condition}")
+
+
+def documents(root: Path, pattern: str) -> dict[Path, dict[str, Any]]:
+    """The JSON files below ``root``; what goes away while one looks is looked at once more, and is then not there."""
+    while True:
+        with suppress(FileNotFoundError):
+            return {path: json.loads(path.read_text()) for path in root.glob(pattern)}
+
+
+def ended(process: psutil.Process) -> bool:
+    """Whether a process has ended, buried or not."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 class Daemon:
@@ -70,21 +94,19 @@ class Daemon:
             self.process.terminate()
             self.process.terminate()
             try:
-                self.process.wait(timeout=20)
+                self.process.wait(timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
 
     def start(self, *, ready: bool = True) -> None:
         with self.log.open("ab") as log:
-            mark = log.tell()
+            before = len(self.events("ready"))
             self.process = subprocess.Popen(
                 [*self.python, "-m", "stemd", "run", "-c", str(self.config)], stderr=log, stdout=log
             )
         if ready:
-            eventually(
-                lambda: self._alive() and '"event": "ready"' in self.log.read_text()[mark:], 60, "the daemon is ready"
-            )
+            eventually(lambda: self._alive() and len(self.events("ready")) > before, what="the daemon is ready")
 
     def _alive(self) -> bool:
         assert self.process is not None
@@ -96,7 +118,7 @@ class Daemon:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def stop(self, seconds: float = 60.0) -> int:
+    def stop(self, seconds: float = PATIENCE) -> int:
         assert self.process is not None
         self.process.terminate()
         return self.process.wait(timeout=seconds)
@@ -110,7 +132,7 @@ class Daemon:
     def stemd(self, *args: str, check: bool = False) -> subprocess.CompletedProcess[str]:
         """A command of the command line on this daemon's configuration."""
         command = [sys.executable, "-m", "stemd", *args, "-c", str(self.config)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=check)
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=check)
 
     def ask(self, *args: str) -> Any:
         """The JSON answer of a command."""
@@ -119,14 +141,18 @@ class Daemon:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The log's events of one name."""
-        lines = (json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{"))
-        return [line for line in lines if line.get("event") == name]
+        return [line for line in self.told() if line.get("event") == name]
+
+    def told(self) -> list[dict[str, Any]]:
+        """All events in the log; a line that is still being written is not there yet."""
+        lines = self.log.read_bytes().split(b"\n")[:-1]
+        return [json.loads(line) for line in lines if line.startswith(b"{")]
 
     def http(self, path: str) -> tuple[int, str]:
         """Status and body of one GET."""
         address = self.events("http_listening")[-1]["address"]
         try:
-            with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{address}{path}", timeout=PATIENCE) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -142,16 +168,16 @@ class Daemon:
     def results(self) -> dict[str, dict[str, Any]]:
         """Finished folders by name, with their manifests."""
         assert self.process is None or self.process.poll() in {None, 0, -signal.SIGKILL}, self.log.read_text()
-        found = self.spool.outbox.glob("*/*/manifest.json")
-        return {path.parent.name: json.loads(path.read_text()) for path in found}
+        found = documents(self.spool.outbox, "*/*/manifest.json")
+        return {path.parent.name: manifest for path, manifest in found.items()}
 
     def failures(self) -> dict[str, dict[str, Any]]:
         """Failed folders by the source's name, with their reports."""
-        reports = [json.loads(path.read_text()) for path in self.spool.orphan.glob("*/*/error.json")]
-        return {str(report["source"]["name"]): report for report in reports}
+        reports = documents(self.spool.orphan, "*/*/error.json")
+        return {str(report["source"]["name"]): report for report in reports.values()}
 
     def states(self) -> dict[str, dict[str, Any]]:
-        return {path.stem: json.loads(path.read_text()) for path in self.spool.status.glob("[!.]*.json")}
+        return {path.stem: status for path, status in documents(self.spool.status, "[!.]*.json").items()}
 
     def running(self) -> dict[str, Any] | None:
         """The status of a job that is separating now."""
@@ -171,7 +197,7 @@ class Daemon:
                 return [child for child in daemon.children() if "stemd.worker" in child.cmdline()]
             return []
 
-        found: list[psutil.Process] = eventually(workers, 30, "there is a worker")
+        found: list[psutil.Process] = eventually(workers, what="there is a worker")
         return found[0]
 
     def drop(self, source: Path, name: str | None = None) -> Path:

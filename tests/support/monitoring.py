@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ import pytest
 import yaml
 
 from tests.support.daemon import eventually
+from tests.support.ports import reserved_port
 
 needs_alertmanager = pytest.mark.skipif(
     shutil.which("prometheus-alertmanager") is None, reason="the prometheus-alertmanager program is not installed"
@@ -51,21 +51,16 @@ def prometheus(home: Path, target: str, **config: Any) -> Iterator[str]:
 
 @contextmanager
 def _server(program: str, *flags: str) -> Iterator[str]:
-    address = f"127.0.0.1:{_free_port()}"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen([program, *flags, f"--web.listen-address={address}"], **quiet)
-    try:
-        eventually(lambda: _answers(f"http://{address}/-/ready"), 90, f"{program} is ready")
-        yield address
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with reserved_port() as port:
+        address = f"127.0.0.1:{port}"
+        process = subprocess.Popen([program, *flags, f"--web.listen-address={address}"], **quiet)
+        try:
+            eventually(lambda: _answers(f"http://{address}/-/ready"), what=f"{program} is ready")
+            yield address
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def _answers(url: str) -> bool:

@@ -31,7 +31,7 @@ _LATE_IMPORTS = ("encodings.utf_8_sig", "encodings.idna", "html", "asyncio", "gr
 
 
 def in_child(
-    function: Callable[[], Any], *, uid: int | None = None, group: int | None = None, seconds: int = 30
+    function: Callable[[], Any], *, uid: int | None = None, group: int | None = None, seconds: int = 120
 ) -> Any:
     """Call ``function`` in a forked child, as user ``uid`` if given, in ``group`` (else one like it).
 

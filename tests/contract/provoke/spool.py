@@ -30,7 +30,7 @@ _PATH_MAX = 4096
 def run_daemon(config: Path, *, once: bool = True) -> Seen:
     """What ``stemd run`` says when it refuses to start."""
     command = [sys.executable, "-m", "stemd", "run", "--json", "-c", str(config), *(["--once"] if once else [])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     return Seen.of(json.loads(done.stdout)["error"], done.returncode)
 
 
@@ -217,6 +217,6 @@ def a_spool_that_is_renamed_under_the_daemon(bench: Bench) -> Seen:
     daemon.start()
     daemon.spool.root.rename(bench.home / "elsewhere")
     assert daemon.process is not None
-    status = daemon.process.wait(30)
+    status = daemon.process.wait(120)
     (event,) = daemon.events("spool_vanished")
     return Seen(event["code"], event["reason"], event["remedy"], status)

@@ -14,6 +14,7 @@ from stemd.cli import follow
 from stemd.core.config import load
 from stemd.core.errors import StemdError
 from stemd.core.job import JobId, new_job_id
+from stemd.ops import snapshot
 from stemd.ops.jobs import reason_of
 from stemd.spool import claim, deliver, intake, probes, sidecar
 from stemd.spool.intake import Candidate, Door, Kind, Sighting
@@ -236,11 +237,21 @@ def _end(site, work, job_id: JobId, state: str, **fields: object) -> None:
     sidecar.write_status(site.spool, job_id, {**status, **fields})
 
 
-def test_wait_ends_with_the_result(site, recording: Path):
+def test_wait_ends_with_the_result(site, recording: Path, monkeypatch: pytest.MonkeyPatch):
+    really, seen = snapshot.read_job, threading.Event()
+
+    def read_job(*arguments):
+        found = really(*arguments)
+        if found is not None and found.state == "running":
+            seen.set()
+        return found
+
+    monkeypatch.setattr(snapshot, "read_job", read_job)
+
     def ending(work) -> None:
         work, job = claim.seal(site.spool, work, load(site.config).config)
         _end(site, work, job.job_uuid, "running", progress=0.5)
-        time.sleep(0.5)
+        assert seen.wait(120)
         _end(site, work, job.job_uuid, "done", progress=1.0, result="/there/My Song")
 
     thread = _play_daemon(site, ending)

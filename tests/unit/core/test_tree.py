@@ -86,10 +86,10 @@ def test_faults_have_their_place(text: bytes, place: str, word: str) -> None:
     ids=["laughs", "deep list", "deep mapping", "itself", "deep block", "long number", "large"],
 )
 def test_hostile_files_cost_nothing(hostile: bytes) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     document = tree.read(hostile, "x.yaml", 512 * 1024)
     assert document.faults
-    assert time.monotonic() - began < 3
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize("text", [b'{"a": 1, "a": 2}', b'{"a": NaN}', b"{a: 1}", b"[" * 100_000, b'{"a": 1} x'])

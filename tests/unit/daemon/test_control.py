@@ -70,7 +70,7 @@ class Server:
     def connected(self, said=b""):
         """A connection on which only so much has been said."""
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(30)
+        connection.settimeout(120)
         with asking.short(self.path) as path:
             connection.connect(path)
         connection.sendall(said)
@@ -79,7 +79,7 @@ class Server:
     def send(self, data):
         """Raw bytes in, what comes back out."""
         with socket.socket(socket.AF_UNIX) as connection, asking.short(self.path) as path:
-            connection.settimeout(10)
+            connection.settimeout(120)
             connection.connect(path)
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -16,7 +19,7 @@ import soundfile as sf
 from stemd.core.job import Length
 from stemd.daemon.prober import Prober
 from tests.support.audio import write_wav
-from tests.support.daemon import eventually
+from tests.support.daemon import ended, eventually
 
 
 @pytest.fixture
@@ -28,6 +31,12 @@ def prober() -> Iterator[Prober]:
 
 def process(prober: Prober) -> psutil.Process | None:
     return psutil.Process(prober._process.pid) if prober._process else None
+
+
+def unread(prober: Prober) -> int:
+    """How many bytes of questions its process has not taken yet."""
+    answer = fcntl.ioctl(prober._process.stdin.fileno(), termios.FIONREAD, bytes(4))
+    return int.from_bytes(answer, sys.byteorder)
 
 
 def test_says_what_a_recording_declares(prober: Prober, tmp_path: Path):
@@ -49,9 +58,9 @@ def test_a_process_that_dies_costs_one_answer(prober: Prober, tmp_path: Path):
     asked: list[Length | None] = []
     thread = threading.Thread(target=lambda: asked.append(prober.length(song)))
     thread.start()
-    time.sleep(0.2)
+    eventually(lambda: unread(prober) > 0, what="it has been asked")
     child.kill()
-    thread.join(30)
+    thread.join(120)
     assert asked == [None]
     assert prober.length(song) == Length(1.0, 44_100, 2)
 
@@ -60,7 +69,7 @@ def test_several_are_answered_behind_the_callers_back(prober: Prober, tmp_path: 
     songs = [write_wav(tmp_path / f"{n}.wav", seconds=float(n)) for n in (1, 2)]
     heard = threading.Event()
     answer = prober.lengths(songs, heard.set)
-    assert heard.wait(30)
+    assert heard.wait(120)
     assert [length.seconds for length in answer.result() if length] == [1.0, 2.0]
 
 
@@ -85,7 +94,7 @@ def test_ends_with_its_daemon(tmp_path: Path):
     pid = int(os.read(reader, 32))
     os.close(reader)
     os.waitpid(child, 0)
-    eventually(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 20)
+    eventually(lambda: not psutil.pid_exists(pid) or ended(psutil.Process(pid)), what="it has ended")
 
 
 def test_a_header_that_promises_the_impossible_is_not_believed(prober: Prober, tmp_path: Path):

@@ -365,7 +365,7 @@ def test_handoff_failed(spool, told, monkeypatch):
     thread.start()
     eventually(lambda: [line for line in told if line["event"] == "handoff_failed"], 10)
     handing._stopping = True
-    thread.join(timeout=10)
+    thread.join(timeout=120)
     assert not thread.is_alive()
 
 

@@ -2,13 +2,14 @@
 
 import os
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from stemd.core.config import load
 from stemd.core.errors import StemdError
 from stemd.daemon.scanner import Scanner, door_names
-from stemd.spool import probes
+from stemd.spool import intake, probes
 from stemd.spool.intake import Candidate, Refusal
 from tests.support.daemon import eventually
 
@@ -62,7 +63,7 @@ def test_an_open_file_is_not_yielded(scanner, spool):
         file.flush()
         assert scan(scanner, 0.4) == []
         assert scanner.why(spool.inbox / "song.wav") == "still open for writing"
-    assert [found.path.name for found in scan(scanner, 1.5)][:1] == ["song.wav"]
+    assert [found.path.name for found in eventually(lambda: scan(scanner))] == ["song.wav"]
 
 
 def test_a_refusal_is_told_once_and_remembered(scanner, spool):
@@ -106,17 +107,24 @@ def test_what_disappears_while_it_settles_is_forgotten(scanner, spool):
 def test_names_that_are_no_text_are_yielded_like_any_other(scanner, spool):
     name = os.fsdecode(b"\xff\n.wav")
     (spool.inbox / name).write_bytes(b"recording")
-    assert [found.path.name for found in scan(scanner, 0.3)][:1] == [name]
+    assert [found.path.name for found in eventually(lambda: scan(scanner))] == [name]
 
 
-def test_looking_takes_a_bounded_share_of_the_time(scanner, spool):
+def test_looking_takes_a_bounded_share_of_the_time(scanner, spool, monkeypatch):
+    really, clock = intake.look, SimpleNamespace(now=1000.0)
+
+    def look(*arguments):
+        clock.now += 0.01
+        return really(*arguments)
+
+    monkeypatch.setattr(intake, "look", look)
+    monkeypatch.setattr("stemd.daemon.scanner.time", SimpleNamespace(monotonic=lambda: clock.now, time=time.time))
     for number in range(300):
         (spool.inbox / f"{number}.wav").write_bytes(b"x")
-    started = time.monotonic()
     list(scanner.scan())
-    took = time.monotonic() - started
+    assert clock.now == pytest.approx(1003.0)
     scanner._moved()
-    assert scanner.due() >= started + took, "the next look is not due while the last is hardly over"
+    assert scanner.due() == pytest.approx(1003.0 + 4 * 3.0), "a fifth of the time at most"
 
 
 def test_what_a_turn_has_no_time_for_comes_with_the_next(scanner, spool, monkeypatch):
@@ -149,6 +157,6 @@ def test_an_entry_that_changed_since_the_look_settles_anew(scanner, spool, monke
         file.write(b"the rest")
     assert list(scanner.scan()) == []
     assert not scanner.idle
-    time.sleep(0.15)
-    found = {candidate.path: candidate.fingerprint[1] for candidate in scan(scanner, 0.3)}
-    assert found[other] == len(b"half") + len(b"the rest")
+    first.path.unlink()
+    (found,) = eventually(lambda: scan(scanner))
+    assert (found.path, found.fingerprint[1]) == (other, len(b"half") + len(b"the rest"))

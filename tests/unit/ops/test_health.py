@@ -35,12 +35,12 @@ def test_the_document_says_what_runs_here(health, spool):
 
 def test_nobody_waits_for_a_program_that_hangs(spool, tmp_path, monkeypatch):
     gate = threading.Event()
-    monkeypatch.setattr(module, "program_version", lambda name: gate.wait(20) and "7.1")
+    monkeypatch.setattr(module, "program_version", lambda name: gate.wait(120) and "7.1")
     monkeypatch.setattr(module, "_ASKED_FOR", 0.01)
     health = Health(load(None, {"spool": str(spool.root)}, {}).config, (spool,), tmp_path / "models")
     assert health.document(DaemonView())["programs"] == {"ffmpeg": None, "ffprobe": None}
     gate.set()
-    health._asking.join(20)
+    health._asking.join(120)
     assert health.document(DaemonView())["programs"] == {"ffmpeg": "7.1", "ffprobe": "7.1"}
 
 

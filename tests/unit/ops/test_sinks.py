@@ -22,7 +22,7 @@ class Told:
     def deliver(self, sink, alert):
         if sink == DEAD:
             self.asked.set()
-            self.gate.wait(60)
+            self.gate.wait(600)
         self.told[sink].append(alert)
 
 
@@ -51,7 +51,7 @@ def test_a_dead_sink_delays_no_other(desk):
 def test_reminders_of_one_alert_do_not_queue_up(desk):
     teller = sinks.Sinks()
     teller.tell([DEAD], [FIRING])
-    assert desk.asked.wait(20)
+    assert desk.asked.wait(120)
     other, ended = replace(FIRING, name="disk"), replace(FIRING, ended=5.0)
     for minute in range(1, 9):
         teller.tell([DEAD], [replace(FIRING, reason=f"minute {minute}"), other], again=True)
@@ -67,7 +67,7 @@ def test_what_is_too_much_is_said(desk, monkeypatch, capsys):
     monkeypatch.setattr(sinks, "_MOST_WAITING", 1)
     teller = sinks.Sinks()
     teller.tell([DEAD], [FIRING])
-    assert desk.asked.wait(20)
+    assert desk.asked.wait(120)
     teller.tell([DEAD], [replace(FIRING, name="disk"), replace(FIRING, name="aborts")])
     assert "too many wait" in capsys.readouterr().out
     desk.gate.set()

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -80,11 +81,12 @@ def test_one_writer_in_a_tree_is_enough(tmp_path, writer):
 
 
 def test_the_lease_is_given_back_at_once(song):
+    patience = int(Path("/proc/sys/fs/lease-break-time").read_text()) / 2  # so long it waits for who keeps a lease
     lease.writers(song)
     started = time.monotonic()
     with song.open("ab") as file:
         file.write(b"more")
-    assert time.monotonic() - started < 1.0, "a writer was kept waiting"
+    assert time.monotonic() - started < patience, "a writer was kept waiting"
 
 
 def test_writers_that_open_during_a_lease_do_not_end_the_process(song):

@@ -335,7 +335,7 @@ def test_two_processes_fetch_it_once(hub, store):
     for each in both:
         each.start()
     started.wait()
-    assert {answers.get(timeout=60) for _ in both} == {str(store / "hdemucs_mmi")}
+    assert {answers.get(timeout=300) for _ in both} == {str(store / "hdemucs_mmi")}
     for each in both:
         each.join()
     assert len(hub.content_requests(WEIGHTS)) == 1
