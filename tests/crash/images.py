@@ -67,7 +67,7 @@ class Image:
     def cut(self) -> None:
         cut(self.mount)
 
-    def power_up(self, patience: float = 20.0) -> None:
+    def power_up(self, patience: float = 120.0) -> None:
         """Unmount and mount again, which replays the journal; waits so many seconds for who still uses it."""
         deadline = time.monotonic() + patience
         while _libc.umount2(os.fsencode(self.mount), 0) != 0:

@@ -155,7 +155,7 @@ class Soak:
 
     def _finish(self) -> None:
         for drop in self._drops:
-            drop.result(timeout=60)
+            drop.result(timeout=300)
         self._droppers.shutdown()
 
         def idle() -> bool:
@@ -217,7 +217,7 @@ class Soak:
         source.write_bytes(content)
         digest = self.ledger.doubt(content)
         command = ["rsync", "-a", str(source), str(door / f"{title} {number}.wav")]
-        subprocess.run(command, check=True, timeout=60)
+        subprocess.run(command, check=True, timeout=300)
         self.ledger.accept(digest)
         source.unlink()
 
@@ -252,10 +252,9 @@ class Soak:
 
     def _take(self) -> None:
         """A consumer takes finished folders away, those whose jobs stemd is through with."""
-        at_work = {path.name for path in self.spool.work.iterdir()}
         for folder in self.spool.outbox.glob("*/*"):
             document = durable.read_json(folder / "manifest.json")
-            if document is not None and document["job_uuid"] not in at_work:
+            if document is not None and not (self.spool.work / document["job_uuid"]).exists():
                 away = self._aside / f"taken {self.done['taken']}"
                 self.ledger.take(folder, away)
                 shutil.rmtree(away)
@@ -297,7 +296,7 @@ class Soak:
         if self.rng.random() < 0.5:
             time.sleep(self.rng.uniform(0, 0.5))
             process.terminate()
-        assert process.wait(timeout=60) in {0, -signal.SIGTERM}  # the second may meet an interpreter on its way out
+        assert process.wait(timeout=120) in {0, -signal.SIGTERM}  # the second may meet an interpreter on its way out
         self.daemon.start()
 
     def _reload(self) -> None:

@@ -141,7 +141,7 @@ def test_full_before_the_claim(tight, tally):
 
 
 def test_full_during_separation(tight, tally):
-    tight.drop("paced/song.wav", 3.0)
+    tight.drop("paced/song.wav", 6.0)
     eventually(tight.daemon.running, 60, "it separates")
     tight.fill()
     eventually(lambda: not tight.separates(), 60, "a chunk finds no room")
@@ -151,7 +151,7 @@ def test_full_during_separation(tight, tally):
 
 
 def test_full_when_it_is_published(tight, tally):
-    tight.drop("paced/song.wav", 2.0)
+    tight.drop("paced/song.wav", 5.0)
     eventually(tight.daemon.running, 60, "it separates")
     with held_still(tight.process):
         eventually(lambda: any(tight.spool.work.glob("*/out.partial/manifest.json")), 60, "it is staged")
@@ -182,7 +182,7 @@ def test_full_when_it_goes_to_orphan(tight, tally):
 
 
 def test_full_at_a_restart(tight, tally):
-    tight.drop("paced/song.wav", 2.0)
+    tight.drop("paced/song.wav", 6.0)
     tight.drop("other.wav")
     eventually(tight.daemon.running, 60, "it separates")
     tight.daemon.kill()

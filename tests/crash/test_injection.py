@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 
 import psutil
@@ -115,13 +116,13 @@ def traced(thread: int, log: Path, *options: str) -> Iterator[None]:
     assert process.stderr is not None
     with process.stderr:
         if b"attached" not in (said := process.stderr.readline()):
-            process.wait(timeout=30)
+            process.wait(timeout=120)
             raise ProcessLookupError(said.decode())
         try:
             yield
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=30)
+            process.wait(timeout=120)
 
 
 class Bench:
@@ -193,7 +194,7 @@ class Bench:
             numbers = re.findall(
                 r"^stemd_jobs_completed_total\{.*\} (\S+)$", self.daemon.http("/metrics")[1], re.MULTILINE
             )
-        except OSError:  # it has just ended
+        except (OSError, HTTPException):  # it has just ended
             return 0
         return sum(map(float, numbers))
 
@@ -256,9 +257,11 @@ def test_no_flush_and_no_rename_that_fails_loses_anything(bench, thread, tally):
     runs, ended = 0, bench.ended
     for name, error in (("fsync", "EIO"), ("renameat2", "EIO"), ("renameat2", "ENOSPC")):
         bench.hit = set()
-        for _ in range(4):  # a report of progress more or less moves the numbers: what was missed is tried again
+        for _ in range(12):  # a report of progress more or less moves the numbers: what was missed is tried again
             wanted = places(bench.suffer(thread)[thread], name)
             missed = [call for call in wanted if call.site not in bench.hit]
+            if not missed:
+                break
             for call in missed:
                 bench.suffer(thread, f"{name}:error={error}:when={call.number}")
                 runs += 1
@@ -283,9 +286,12 @@ def test_whatever_call_is_the_last_one_nothing_is_lost(bench, thread, tally):
     runs, killed = 0, bench.ends[-signal.SIGKILL]
     for name, most in (("fsync", 2), ("renameat2", 2), ("openat", 1)):
         for call in places(clean, name, most):
-            bench.suffer(thread, f"{name}:signal=KILL:when={call.number}")
+            for _ in range(12):  # as above: a run may have fewer calls
+                bench.suffer(thread, f"{name}:signal=KILL:when={call.number}")
+                if thread == "worker" or bench.ends[-signal.SIGKILL] > killed + runs:
+                    break
             runs += 1
-    assert thread == "worker" or bench.ends[-signal.SIGKILL] == killed + runs
+            assert thread == "worker" or bench.ends[-signal.SIGKILL] == killed + runs
     tally("kills at a call", runs=runs, lost=0)
 
 

@@ -15,20 +15,33 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
 from stemd.spool.layout import Spool
 from tests.support.audio import write_wav
-from tests.support.daemon import Daemon, eventually
+from tests.support.daemon import Daemon, ended, eventually
 from tests.support.spools import violations
 from tests.support.system import mounted, needs_root
 
 STUB = {"engine": "stub", "model": "stub"}
 #: No entry settles within a test: what is taken was seen to come whole.
 NEVER = {**STUB, "settle": "1h", "settle_unprobed": "1h"}
-#: Less than the minute after which everything is looked at again anyway.
-SOON = 40.0
+#: Seconds without change that no machine is too busy to make one in: whoever drips must not be thought to be done.
+PATIENT = {**STUB, "settle": "15s"}
+#: ``python … -m stemd WORDS`` without the look at everything once a minute: what is found is found for another reason.
+NO_RESCAN = """
+import sys
+from stemd.cli.main import main
+from stemd.daemon import watcher
+watcher.RESCAN_INTERVAL = 86_400.0
+sys.argv = ["stemd", *sys.argv[3:]]
+main()
+"""
+
+
+def without_rescan(daemon: Daemon) -> Daemon:
+    daemon.python = [sys.executable, "-c", NO_RESCAN]
+    return daemon
 
 
 class Dripping(threading.Thread):
@@ -85,7 +98,7 @@ def done(daemon: Daemon, number: int, what: str, seconds: float = 120.0) -> None
 
 
 def test_what_is_there_at_the_start_settles_like_the_rest(tmp_path, song):
-    daemon = Daemon(tmp_path, defaults={**STUB, "settle": "3s"})
+    daemon = Daemon(tmp_path, defaults=PATIENT)
     dripping = Dripping(song, daemon.spool.inbox / "song.wav", years_ago)
     dripping.start()
     with daemon:
@@ -95,7 +108,7 @@ def test_what_is_there_at_the_start_settles_like_the_rest(tmp_path, song):
 
 
 def test_the_age_of_a_time_stamp_says_nothing(tmp_path, song):
-    with Daemon(tmp_path, defaults={**STUB, "settle": "3s"}) as daemon:
+    with Daemon(tmp_path, defaults=PATIENT) as daemon:
         dripping = Dripping(song, daemon.spool.inbox / "song.wav", years_ago)
         dripping.start()
         assert dripping.was_left_alone()
@@ -115,7 +128,7 @@ def flood(inbox: Path) -> None:
 
 
 def test_lost_events_lose_no_file_and_make_none_complete(tmp_path, song):
-    with Daemon(tmp_path, defaults={**STUB, "settle": "3s"}) as daemon:
+    with without_rescan(Daemon(tmp_path, defaults=PATIENT)) as daemon:
         inbox = daemon.spool.inbox
         assert daemon.metric("stemd_watch_overflows_total") == 0
         daemon.process.send_signal(signal.SIGSTOP)
@@ -131,7 +144,7 @@ def test_lost_events_lose_no_file_and_make_none_complete(tmp_path, song):
         (inbox / "job" / "job.yaml").write_text("input: in.wav\n")
         dripping.start()
         daemon.process.send_signal(signal.SIGCONT)
-        eventually(lambda: len(daemon.events("claimed")) >= 20, SOON, "they are claimed long before the next rescan")
+        eventually(lambda: len(daemon.events("claimed")) >= 20, what="they are claimed")
         assert dripping.was_left_alone(), "it settles like the rest"
         done(daemon, 22, "every file has its result")
         assert daemon.metric("stemd_watch_overflows_total") >= 1
@@ -172,19 +185,20 @@ def test_an_area_on_a_mount_of_its_own_is_refused_at_the_start(tmp_path, song, a
 @needs_root
 @pytest.mark.parametrize("kind", MOUNTS)
 def test_a_mount_over_the_inbox_of_a_running_daemon_makes_no_copies(tmp_path, song, kind):
-    with Daemon(tmp_path, defaults=STUB) as daemon:
+    with without_rescan(Daemon(tmp_path, defaults=STUB)) as daemon:
         inbox = daemon.spool.inbox
         with mounted_over(inbox, kind):
             shutil.copyfile(song, inbox / "song.wav")
             before = (inbox / "song.wav").stat()
-            (failed,) = eventually(lambda: daemon.events("claim_failed"), SOON, "it says that it cannot take it")
+            (failed,) = eventually(lambda: daemon.events("claim_failed"), what="it says that it cannot take it")
             assert failed["code"] == "STEMD-S002"
             assert eventually(lambda: "STEMD-S002" in daemon.stemd("why", str(inbox / "song.wav")).stderr, 20)
             assert os.path.samestat((inbox / "song.wav").stat(), before), "it is still where it was dropped"
-            assert list(daemon.spool.work.iterdir()) == []
+            # it goes on trying: a job's folder may be there for a moment
+            eventually(lambda: not any(daemon.spool.work.iterdir()), what="nothing is left of a try")
             assert daemon.results() == {}
         daemon.drop(song, "after.wav")
-        done(daemon, 1, "without the mount it goes on", SOON)
+        done(daemon, 1, "without the mount it goes on")
         assert set(daemon.results()) == {"after"}
     assert violations(daemon.spool, [song.read_bytes()]) == []
 
@@ -204,7 +218,7 @@ def renamed(folder: Path, home: Path) -> None:
 
 @pytest.mark.parametrize("door", ["", "karaoke"])
 def test_a_folder_made_anew_is_watched_as_the_one_before(tmp_path, song, door):
-    with Daemon(tmp_path, defaults=NEVER, inboxes={"karaoke": STUB}) as daemon:
+    with without_rescan(Daemon(tmp_path, defaults=NEVER, inboxes={"karaoke": STUB})) as daemon:
         folder = daemon.spool.inbox / door
         wanted = {"inbox": str(folder), "mode": "events"}
 
@@ -214,19 +228,19 @@ def test_a_folder_made_anew_is_watched_as_the_one_before(tmp_path, song, door):
         for number, anew in enumerate((removed, renamed), start=1):
             before = noticed()
             anew(folder, tmp_path)
-            eventually(lambda before=before: noticed() > before, SOON, "the daemon has noticed")
+            eventually(lambda before=before: noticed() > before, what="the daemon has noticed")
             daemon.drop(song, str(folder / f"{number}.wav"))
-            done(daemon, number, "its events are heard: nothing settles here within an hour", SOON)
+            done(daemon, number, "its events are heard: nothing settles here within an hour")
 
 
 @pytest.mark.parametrize("door", ["", "karaoke"])
 def test_what_is_dropped_right_after_is_taken(tmp_path, song, door):
-    with Daemon(tmp_path, defaults=STUB, inboxes={"karaoke": STUB}) as daemon:
+    with without_rescan(Daemon(tmp_path, defaults=STUB, inboxes={"karaoke": STUB})) as daemon:
         folder = daemon.spool.inbox / door
         for number, anew in enumerate((removed, renamed), start=1):
             anew(folder, tmp_path)
             shutil.copyfile(song, folder / f"{number}.wav")
-            done(daemon, number, "it is taken long before the next rescan", SOON)
+            done(daemon, number, "it is taken without a rescan")
 
 
 # ---- the spool's own mount
@@ -326,10 +340,10 @@ def test_a_spool_that_vanishes_stops_the_daemon_and_a_restart_goes_on(place, tmp
         shutil.copyfile(short, daemon.spool.inbox / "short.wav")
         worker = daemon.worker()
         place.vanish()
-        assert daemon.process.wait(30) == 75
+        assert daemon.process.wait(120) == 75
         (event,) = daemon.events("spool_vanished")
         assert event["code"] == "STEMD-S020"
-        assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+        eventually(lambda: ended(worker), what="its worker has ended")
         assert list(place.root.iterdir()) == [], "nothing is made or written in what is there now"
         assert daemon.stemd("run", "--once").returncode == 75, "the service manager tries in vain"
         place.mount()
@@ -384,13 +398,13 @@ def test_without_events_it_polls_and_says_so(tmp_path, song):
         assert "max_user_instances" in event["why"]
         assert daemon.metric(f'stemd_watch_mode{{inbox="{daemon.spool.inbox}",mode="poll"}}') == 1
         daemon.drop(song)
-        done(daemon, 1, "it is found all the same", SOON)
+        done(daemon, 1, "it is found all the same")
 
 
 def test_events_that_are_demanded_and_do_not_work_are_no_start(tmp_path):
     daemon = without_inotify(Daemon(tmp_path, defaults=STUB, inboxes={"karaoke": {**STUB, "watch": "events"}}))
     daemon.start(ready=False)
-    assert daemon.process.wait(60) == 78
+    assert daemon.process.wait(120) == 78
     said = daemon.log.read_text()
     assert "STEMD-S004" in said
     assert "inbox/karaoke: watch is `events`" in said
@@ -403,4 +417,4 @@ def test_one_inbox_may_be_polled_and_the_others_not(tmp_path, song):
         assert modes == {str(daemon.spool.inbox): "events", str(daemon.spool.inbox / "nas"): "poll"}
         shutil.copyfile(song, daemon.spool.inbox / "nas" / "copied.wav")
         daemon.drop(song, "moved.wav")
-        done(daemon, 2, "each comes its own way", SOON)
+        done(daemon, 2, "each comes its own way")

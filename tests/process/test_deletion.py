@@ -34,7 +34,9 @@ def content(path: Path) -> bytes:
 def traces(daemon: Daemon, *words: str) -> list[str]:
     """Where any of the words stands: in spool and state, names and contents, and in the daemon's log."""
     wanted = [form for word in words for form in (word.encode(), json.dumps(word)[1:-1].encode())]
-    paths = [path for path in daemon.spool.root.rglob("*") if path != daemon.spool.inbox / USER]
+    walked = os.walk(daemon.spool.root)  # passes over folders that go at this moment
+    found = (Path(folder, name) for folder, folders, files in walked for name in (*folders, *files))
+    paths = [path for path in found if path != daemon.spool.inbox / USER]
     return [
         str(path)
         for path in (*paths, daemon.log)

@@ -33,7 +33,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.got.append((dict(self.headers), body))
-        self.server.hold.wait(30)
+        self.server.hold.wait(600)
         self.send_response(self.server.answers.pop(0) if self.server.answers else 204)
         self.end_headers()
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ import soundfile
 import yaml
 
 from stemd.core.job import Output
+from stemd.daemon.pool import scrubbed
 from stemd.engines.base import MixInput, MixRequest
 from stemd.engines.mix.engine import MixEngine
 from tests.golden.mixes import STAGES, sha256, song
@@ -59,14 +63,21 @@ def contents(stems: Path) -> list[bytes]:
     return [path.read_bytes() for path in stems.iterdir()]
 
 
-def direct(stems: Path, place: Path, options: dict[str, Any]) -> np.ndarray:
-    """What the engine makes of the stems without a daemon."""
-    (place / "chunks").mkdir(parents=True)
-    (place / "out").mkdir()
-    inputs = {path.stem: MixInput(path, sha256(path)) for path in sorted(stems.glob("*.wav"))}
-    request = MixRequest(inputs, place / "chunks", place / "out", Output("wav", "24"), Path, options)
-    MixEngine().mix(request, lambda progress: None)
+def direct(stems: Path, place: Path, options: dict[str, Any], threads: int) -> np.ndarray:
+    """What the engine makes of the stems without a daemon, in a process with a worker's environment: the same bits."""
+    words = [str(stems), str(place), json.dumps(options)]
+    command = [sys.executable, "-c", "import sys; from tests.process.test_mixes import mix; mix(*sys.argv[1:])", *words]
+    subprocess.run(command, cwd=Path(__file__).parents[2], env=scrubbed(os.environ, threads), check=True, timeout=300)
     return soundfile.read(place / "out" / "final_mix.wav", dtype="int32")[0]
+
+
+def mix(stems: str, place: str, options: str) -> None:
+    chunks, out = Path(place, "chunks"), Path(place, "out")
+    for folder in (chunks, out):
+        folder.mkdir(parents=True)
+    inputs = {path.stem: MixInput(path, sha256(path)) for path in sorted(Path(stems).glob("*.wav"))}
+    request = MixRequest(inputs, chunks, out, Output("wav", "24"), Path, json.loads(options))
+    MixEngine().mix(request, lambda progress: None)
 
 
 def result(daemon: Daemon, title: str, seconds: float) -> dict[str, Any]:
@@ -149,8 +160,8 @@ def test_killed_in_every_stage_it_ends_as_if_nothing_had_happened(tmp_path, long
     with Daemon(tmp_path, defaults=STUB, retry=retry) as daemon:
         names = sorted(path.name for path in long.iterdir())
         put(daemon, long, "Killed", {"engine": "mix", "inputs": names, "options": options})
-        for stage in STAGES:
-            kill_in(daemon, stage)
+        for run, stage in enumerate(STAGES, start=1):
+            kill_in(daemon, run, stage)
         manifest = result(daemon, "Killed", _LONG)
         folder = daemon.spool.outbox / "everyone" / "Killed"
         found = soundfile.read(folder / "final_mix.wav", dtype="int32")[0]
@@ -161,24 +172,26 @@ def test_killed_in_every_stage_it_ends_as_if_nothing_had_happened(tmp_path, long
     assert len(killed) >= len(STAGES) - 2, "a busy machine may let a short stage pass before it kills"
     assert manifest["attempts"] == 1 + len(STAGES)
     assert manifest["chunks"]["reused"] == manifest["chunks"]["total"], "all that was left was the export"
-    assert np.array_equal(found, direct(long, tmp_path / "direct", options))
+    (threads,) = {event["threads"] for event in daemon.events("started")}
+    assert np.array_equal(found, direct(long, tmp_path / "direct", options, threads))
     assert violations(daemon.spool, contents(long)) == []
 
 
-def kill_in(daemon: Daemon, stage: str) -> None:
-    """SIGKILL the worker while the job is in ``stage``, of which there is then no result."""
-    before = len(daemon.events("stage"))
-
-    def entered() -> bool:
-        return stage in stages(daemon)[before:]
-
-    eventually(entered, 90, f"it is {stage}")
+def kill_in(daemon: Daemon, run: int, stage: str) -> None:
+    """SIGKILL the worker of the job's run of this number while it is in ``stage``; there is then no result."""
+    eventually(lambda: stage in stages_of(daemon, run), what=f"it is {stage}")
     worker = daemon.worker()
     worker.send_signal(signal.SIGSTOP)
     assert daemon.results() == {}, f"it was over before it could be killed {stage}"
     worker.kill()
-    eventually(lambda: not worker.is_running(), 30, "it is dead")
-    eventually(lambda: daemon.in_state("retry_wait") or stages(daemon)[before + 1 :], 30, "it is tried again")
+    eventually(lambda: len(daemon.events("attempt_failed")) == run, what="the daemon has heard of it")
+
+
+def stages_of(daemon: Daemon, run: int) -> list[str]:
+    """The stages that this run has come to so far."""
+    told = [event for event in daemon.told() if event["event"] in {"started", "stage"}]
+    begun = [number for number, event in enumerate(told) if event["event"] == "started"]
+    return [event["stage"] for event in told[begun[run - 1] + 1 :]] if len(begun) >= run else []
 
 
 def test_killed_itself_the_daemon_goes_on_where_it_was(tmp_path, long):
@@ -210,8 +223,11 @@ def test_a_mix_is_cancelled_and_tried_again(tmp_path, long):
         put(daemon, long, "mixes/Never mind")
         state = eventually(lambda: mixing(daemon), 90, "it shows how far it is")
         assert state["engine"] == "mix"
-        job = state["job_uuid"]
+        job, worker = state["job_uuid"], daemon.worker()
+        worker.suspend()  # or it might be done before it is cancelled
+        assert daemon.results() == {}
         assert daemon.stemd("cancel", job).returncode == 0
+        worker.resume()
         eventually(lambda: daemon.states()[job]["state"] == "cancelled", 60, "it is cancelled")
         (failure,) = daemon.failures().values()
         assert failure["class"] == "cancelled"

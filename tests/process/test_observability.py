@@ -24,7 +24,8 @@ def day(tmp_path_factory):
         noise.write_bytes(b"this is no recording")
         daemon.drop(noise, "evil \x1b[2J\n\u202e.wav")
         (daemon.spool.inbox / "link.wav").symlink_to(noise)
-        eventually(lambda: daemon.results() and daemon.failures(), 60, "one is done and one has failed")
+        eventually(lambda: len(daemon.events("job_ended")) == 2, what="one is done and one has failed")
+        eventually(lambda: daemon.events("entry_refused"), what="the link has been seen")
         eventually(lambda: 'stemd_orphan_jobs{class="decode"} 1.0' in daemon.http("/metrics")[1], 60, "it is counted")
         yield daemon
 
@@ -88,10 +89,12 @@ def test_the_metrics_of_a_day(day):
 
 def test_the_oldest_file_has_a_time_until_it_is_taken(tmp_path):
     before = time.time()
-    with Daemon(tmp_path, defaults={**STUB, "settle": "3s"}) as daemon:
+    with Daemon(tmp_path, defaults={**STUB, "settle": "1h"}) as daemon:
         write_wav(daemon.spool.inbox / "slow.wav", seconds=0.5)
         since = eventually(lambda: daemon.metric("stemd_inbox_oldest_file_timestamp_seconds"), 30, "it is seen")
         assert before <= since <= time.time()
+        daemon.configure(defaults=STUB)
+        daemon.stemd("reload", check=True)
         eventually(daemon.results, 60, "it is done")
         eventually(lambda: daemon.metric("stemd_inbox_oldest_file_timestamp_seconds") == 0, 30, "nothing waits")
 

@@ -28,6 +28,22 @@ def starts(daemon: Daemon) -> list[str]:
     return [event["user_id"] for event in daemon.events("started")]
 
 
+def block(daemon: Daemon) -> list[str]:
+    """Jobs of ana's that give both workers something to do for minutes; returns which."""
+    for name in ("blocker", "blocker 2"):
+        drop(daemon, "ana", name, 60.0, options={"pace": 2})
+    eventually(lambda: len(starts(daemon)) == 2, what="both workers have something to do")
+    return [event["job_uuid"] for event in daemon.events("started")]
+
+
+def go(daemon: Daemon, blockers: list[str], others: int) -> None:
+    """Let the workers have what waits, once all of it is in the queue."""
+    eventually(lambda: len(daemon.events("queued")) == len(blockers) + others, what="all are queued")
+    for job in blockers:
+        assert daemon.stemd("cancel", job).returncode == 0
+    eventually(lambda: len(daemon.results()) == others, what="all are done")
+
+
 @pytest.fixture
 def users(tmp_path: Path):
     def daemon(**quota) -> Daemon:
@@ -47,23 +63,20 @@ def users(tmp_path: Path):
 
 def test_users_take_turns(users):
     with users() as daemon:
-        drop(daemon, "ana", "blocker", options={"pace": 12})
-        drop(daemon, "ana", "blocker 2", options={"pace": 12})
-        eventually(lambda: len(starts(daemon)) == 2, 60, "both workers have something to do")
+        blockers = block(daemon)
         for number in range(4):
             drop(daemon, "ana", f"a{number}")
         for user in ("ben", "cem"):
             for number in range(2):
                 drop(daemon, user, f"{user}{number}")
-        eventually(lambda: len(daemon.events("queued")) == 10, 60, "all are queued")
-        eventually(lambda: len(daemon.results()) == 10, 120, "all are done")
+        go(daemon, blockers, 8)
         assert set(starts(daemon)[2:4]) == {"ben", "cem"}, "ana has had more than they have"
 
 
 def test_a_user_runs_no_more_than_the_quota_lets(users):
     with users(running=1) as daemon:
         for number in range(3):
-            drop(daemon, "ana", f"a{number}", options={"pace": 1})
+            drop(daemon, "ana", f"a{number}", options={"pace": 5})
         said = "waits for its turn: ana may have 1 running"
         eventually(lambda: said in str(daemon.states()), 60, "the reason is told")
         drop(daemon, "ben", "b")
@@ -75,13 +88,10 @@ def test_a_user_runs_no_more_than_the_quota_lets(users):
 
 def test_the_urgent_come_first(users):
     with users() as daemon:
-        drop(daemon, "ana", "blocker", options={"pace": 12})
-        drop(daemon, "ana", "blocker 2", options={"pace": 12})
-        eventually(lambda: len(starts(daemon)) == 2, 60)
+        blockers = block(daemon)
         drop(daemon, "ben", "usual")
         drop(daemon, "cem", "urgent", priority=0)
-        eventually(lambda: len(daemon.events("queued")) == 4, 60)
-        eventually(lambda: len(daemon.results()) == 4, 120)
+        go(daemon, blockers, 2)
         assert starts(daemon)[2] == "cem"
 
 

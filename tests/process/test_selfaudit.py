@@ -36,6 +36,6 @@ def test_a_busy_spool_breaks_no_promise(tmp_path):
     with Daemon(tmp_path, defaults=STUB, self_audit={"every": "200ms"}) as daemon:
         for song in songs:
             daemon.drop(song)
-        eventually(lambda: len(daemon.results()) == len(songs), 120, "all are done")
+        eventually(lambda: len(daemon.results()) == len(songs), 300, "all are done")
         eventually(lambda: len(daemon.events("self_audit")) > 2, 60, "it looked")
         assert daemon.events("invariant_violated") == []

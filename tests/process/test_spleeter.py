@@ -18,7 +18,15 @@ SPLEETER = {"engine": "spleeter", "model": "2stems", "stems": 2}
 def hosts(daemon: Daemon) -> list[psutil.Process]:
     assert daemon.process is not None
     below = psutil.Process(daemon.process.pid).children(recursive=True)
-    return [each for each in below if any(word.endswith("host.py") for word in each.cmdline())]
+    return [each for each in below if any(word.endswith("host.py") for word in words_of(each))]
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    """Its command line; of one that has just ended, none."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
 
 
 def test_without_its_environment_everything_else_works_and_it_says_what_to_do(tmp_path):

@@ -11,18 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.daemon import eventually
+from tests.support.ports import reserved_port
 
 
 def program(name: str) -> str | None:
     """Where a program is; servers are not on every user's path."""
     return shutil.which(name) or shutil.which(name, path="/usr/local/sbin:/usr/sbin:/sbin")
-
-
-def free_port() -> int:
-    """A TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -37,13 +31,13 @@ def _serving(command: list[str | Path], port: int, log: Path) -> Iterator[None]:
             start_new_session=True,  # at its end smbd ends its whole process group
         )
     try:
-        eventually(lambda: process.poll() is not None or _answers(port), 30, f"{command[0]} answers")
+        eventually(lambda: process.poll() is not None or _answers(port), what=f"{command[0]} answers")
         assert process.poll() is None, log.read_text()
         yield
     finally:
         process.terminate()
         try:
-            process.wait(timeout=10)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -59,7 +53,6 @@ def _answers(port: int) -> bool:
 def rsyncd(home: Path, inbox: Path) -> Iterator[str]:
     """An rsync daemon with one module for ``inbox``; yields the module's URL, which ends in a slash."""
     home.mkdir()
-    port = free_port()
     config = home / "rsyncd.conf"
     config.write_text(f"""\
 use chroot = no
@@ -71,9 +64,10 @@ log file = {home}/log
     uid = root
     gid = root
 """)
-    command = ["rsync", "--daemon", "--no-detach", f"--config={config}", f"--port={port}", "--address=127.0.0.1"]
-    with _serving(command, port, home / "out"):
-        yield f"rsync://127.0.0.1:{port}/inbox/"
+    with reserved_port() as port:
+        command = ["rsync", "--daemon", "--no-detach", f"--config={config}", f"--port={port}", "--address=127.0.0.1"]
+        with _serving(command, port, home / "out"):
+            yield f"rsync://127.0.0.1:{port}/inbox/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +83,13 @@ class Ssh:
 def sshd(home: Path) -> Iterator[Ssh]:
     """An OpenSSH server that lets root in with a key made for it."""
     home.mkdir(mode=0o700)
-    port, key = free_port(), home / "user_key"
+    with reserved_port() as port, _sshd_at(port, home) as server:
+        yield server
+
+
+@contextmanager
+def _sshd_at(port: int, home: Path) -> Iterator[Ssh]:
+    key = home / "user_key"
     for name in ("host_key", "user_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / name], check=True)
     Path("/run/sshd").mkdir(exist_ok=True)  # where sshd goes to be harmless; Debian's unit makes it
@@ -122,7 +122,12 @@ def smbd(home: Path, inbox: Path) -> Iterator[tuple[str, ...]]:
     home.mkdir()
     for name in ("private", "state", "cache", "lock", "pid", "ncalrpc"):
         (home / name).mkdir(mode=0o755)
-    port = free_port()
+    with reserved_port() as port, _smbd_at(port, home, inbox) as smbclient:
+        yield smbclient
+
+
+@contextmanager
+def _smbd_at(port: int, home: Path, inbox: Path) -> Iterator[tuple[str, ...]]:
     config = home / "smb.conf"
     config.write_text(f"""\
 [global]

@@ -54,7 +54,7 @@ rename {inbox}/.renamed {inbox}/renamed
 
 @pytest.mark.skipif(program("rsync") is None, reason="rsync is not installed")
 def test_an_album_with_a_partial_directory_in_it_waits_for_its_rest(tmp_path):
-    songs = _album(tmp_path / "Album", seconds=4.0)
+    songs = _album(tmp_path / "Album", seconds=8.0)
     with uploads.daemon_for(tmp_path) as daemon, rsyncd(tmp_path / "rsyncd", daemon.spool.inbox) as url:
         command = ["rsync", "-a", "--partial-dir=.rsync-partial", str(tmp_path / "Album"), url]
         cut_off([*command, "--bwlimit=400"], beyond(daemon.spool.inbox, "Album/CD1/.two*", 200_000))

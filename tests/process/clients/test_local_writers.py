@@ -31,7 +31,7 @@ def test_everyday_programs(tmp_path, elsewhere):
     names = ("cp.wav", "cp -p.wav", "install.wav", "dd.wav", "mv.wav", "tar.wav", "cat.wav", "two.wav")
     songs, moved = recordings(tmp_path / "songs", *names), recordings(elsewhere, "mv across.wav")
     kept = _copies(tmp_path, songs | moved)
-    with uploads.daemon_for(tmp_path) as daemon:
+    with uploads.daemon_for(tmp_path, "3s") as daemon:  # install sets the mode of what it has closed by its name
         inbox = daemon.spool.inbox
         run("mv", moved["mv across.wav"], inbox)
         run("mv", songs["mv.wav"], inbox)
@@ -66,7 +66,7 @@ def test_a_writer_that_pauses_keeps_its_file_until_it_closes_it(tmp_path, into):
             daemon.drop(songs["later.wav"])
             eventually(daemon.results, 60, "what came later is done")
             eventually(lambda: "still open" in daemon.stemd("why", str(target)).stdout, 30, "it is seen to be open")
-            writer.communicate(b"go\n", timeout=60)
+            writer.communicate(b"go\n", timeout=300)
         assert writer.returncode == 0
         expect(daemon, songs)
 
@@ -134,7 +134,7 @@ def test_an_inbox_on_fuse_is_polled(tmp_path):
     root.mkdir()
     run("bindfs", backing, root)
     try:
-        with uploads.daemon_for(tmp_path) as daemon:
+        with uploads.daemon_for(tmp_path, "5s") as daemon:  # no writer is seen here: longer than any of its pauses
             (watching,) = daemon.events("watching")
             assert watching["mode"] == "poll"
             assert "FUSE" in watching["why"]
@@ -145,7 +145,7 @@ def test_an_inbox_on_fuse_is_polled(tmp_path):
                     file.write(content[start : start + 4096])
             expect(daemon, songs)
     finally:
-        run("umount", root)
+        run("umount", "-l", root)
 
 
 @needs_root

@@ -27,7 +27,7 @@ TRAPS = {
     "append-verify": ("--append-verify",),
 }
 SLOW = "--bwlimit=400"  # KiB per second
-SECONDS, HALF_WAY = 4.0, 200_000
+SECONDS, HALF_WAY = 10.0, 200_000
 
 
 def test_every_mode_gives_one_finished_folder(tmp_path):

@@ -52,7 +52,7 @@ def test_a_slow_client_keeps_its_file_until_it_is_done(tmp_path):
             eventually(daemon.results, 60, "what came later is done")
             eventually(lambda: "still open" in daemon.stemd("why", str(target)).stdout, 30, "it is seen to be open")
             go_on.set()
-            assert client.wait(timeout=60) == 0
+            assert client.wait(timeout=300) == 0
         expect(daemon, songs)
 
 

@@ -55,7 +55,7 @@ def sha256(path: Path) -> str:
 def run(*command: str | Path, stdin: str | None = None, **options: Any) -> str:
     """Run a client to its good end; returns what it said."""
     words = list(map(str, command))
-    done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=120, check=False, **options)
+    done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=300, check=False, **options)
     assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
 
@@ -94,7 +94,7 @@ def cut_off(
         eventually(lambda: client.poll() is not None or half_way(), 60, f"{command} is half-way")
         assert client.poll() is None, f"{command} ended before it could be cut off"
         os.killpg(client.pid, how)
-        client.wait(timeout=30)
+        client.wait(timeout=120)
 
 
 def beyond(folder: Path, pattern: str, size: int) -> Callable[[], bool]:
