@@ -168,10 +168,7 @@ def _by_daemon_or(
         if error.code != "STEMD-S017":
             raise
     else:
-        while not (answer := control.request(config, {"op": "deletion", "number": number}))["done"]:
-            time.sleep(_LOOK)
-        result: Mapping[str, Any] = answer["result"]
-        return result
+        return _fetched(lambda start: control.request(config, {"op": "deletion", "number": number, "from": start}))
     with _owned(config) as (person, books, trail):
         try:
             return here(person, books, trail)
@@ -179,6 +176,20 @@ def _by_daemon_or(
             if error.code == "STEMD-P003":
                 trail.record("refused", actor=person, action=str(message["op"]))
             raise
+
+
+def _fetched(ask: Callable[[int], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Wait for the answer, and put its lists together: they come in pieces, of which ``ask`` gives the one that begins
+    with an entry."""
+    while not (answer := ask(0))["done"]:
+        time.sleep(_LOOK)
+    result = dict(answer["result"])
+    while "next" in answer:
+        answer = ask(answer["next"])
+        for key, value in answer["result"].items():
+            if isinstance(value, list):
+                result[key] += value
+    return result
 
 
 @contextmanager

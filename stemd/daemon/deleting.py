@@ -35,6 +35,8 @@ _OVERDUE = 86_400.0
 _FIRST_RETRY, _LAST_RETRY = 60.0, 3600.0
 #: Answers that nobody came for are forgotten after so many others.
 _ANSWERS = 50
+#: Of each list in an answer so many entries go in one message: there may be very many.
+_PAGE = 1000
 
 
 @dataclass(slots=True)
@@ -92,7 +94,8 @@ class Deleting:
                 person.require(Action.ERASE, self._owner_of(job))
                 return self._erase(person, Subject(job=job), bool(message.get("dry_run")))
             case {"op": "deletion", "number": str(number)} if number in self._tasks:
-                return self._answer_of(self._tasks[number], person)
+                start = message.get("from", 0)
+                return self._answer_of(self._tasks[number], person, start if isinstance(start, int) else 0)
         raise StemdError("STEMD-X001", f"unknown control message {message.get('op')!r}")
 
     def _owner_of(self, job: str) -> str | None:
@@ -118,7 +121,7 @@ class Deleting:
         metrics, counted = self._dispatcher.board.metrics, dict.fromkeys(("outbox",), 0)
 
         def progress(outcome: Outcome) -> None:
-            task.progress = outcome.to_dict()
+            task.progress = {key: value for key, value in outcome.to_dict().items() if key != "failed"}
             for area, number in outcome.deleted.items():
                 metrics.retention_deleted.labels(area).inc(number - counted.get(area, 0))
                 counted[area] = number
@@ -168,8 +171,9 @@ class Deleting:
         task.future = self._threads.submit(work)
         task.future.add_done_callback(lambda _: self._wake())
 
-    def _answer_of(self, task: _Task, person: Person) -> Mapping[str, Any]:
-        """To whoever asked, and to admins: it lists what others have.
+    def _answer_of(self, task: _Task, person: Person, start: int) -> Mapping[str, Any]:
+        """To whoever asked, and to admins: it lists what others have. Lists from their entry ``start`` on; ``next`` is
+        where the rest of one of them begins.
 
         Raises:
             StemdError: STEMD-P003; what was asked for failed.
@@ -181,7 +185,11 @@ class Deleting:
             task.ordered.result()
         if task.future is None or not task.future.done():
             return {"done": False, "progress": task.progress}
-        return {"done": True, "result": dict(task.future.result())}
+        result, following = dict(task.future.result()), start + _PAGE
+        lists = {key: value for key, value in result.items() if isinstance(value, list)}
+        pages = {key: value[start:following] for key, value in lists.items()}
+        rest = {"next": following} if any(len(value) > following for value in lists.values()) else {}
+        return {"done": True, "result": {**result, **pages}, **rest}
 
     # ---- what the loop does
 

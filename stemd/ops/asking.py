@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 from stemd.core.errors import StemdError
 
-#: More than so many bytes are no message.
-MAX_MESSAGE = 1 << 20
+#: More than so many bytes are no message, and no answer.
+MAX_MESSAGE, _MAX_ANSWER = 1 << 20, 1 << 25
 _TIMEOUT = 30.0
 
 
@@ -28,14 +28,14 @@ class Home(Protocol):
 
 
 def read_line(connection: socket.socket) -> bytes:
-    """One message, or what there is of it."""
-    data = b""
+    """One answer, or what there is of it."""
+    data = bytearray()
     while not data.endswith(b"\n"):
         piece = connection.recv(65536)
-        if not piece or len(data) > MAX_MESSAGE:
+        if not piece or len(data) > _MAX_ANSWER:
             break
         data += piece
-    return data
+    return bytes(data)
 
 
 def socket_path(home: Home) -> Path:

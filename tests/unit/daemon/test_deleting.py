@@ -8,6 +8,7 @@ from unittest.mock import Mock
 import pytest
 from structlog.testing import capture_logs
 
+from stemd.cli.deletion import _fetched
 from stemd.core.access import Person
 from stemd.core.config import load
 from stemd.core.errors import StemdError
@@ -139,3 +140,22 @@ def test_only_who_may_erase_all_makes_a_new_quota(office):
     for person, counted in ((ANA, True), (ADMIN, False)):
         office.ended(person, office.ask(person, op="erase", user="ana"))
         assert office.dispatcher.quotas.forget.call_args.kwargs["counted"] is counted
+
+
+def test_a_long_list_comes_in_pieces_and_is_whole(office, monkeypatch):
+    """What a dry run shows may be a hundred thousand folders: no message is that long."""
+    monkeypatch.setattr(deleting, "_PAGE", 2)
+    folders = [office.way.published(office.way.drop(f"{number}.wav", b"%d" % number))[0] for number in range(5)]
+    number = office.ask(ADMIN, op="erase", user="everyone", dry_run=True)
+    office.ended(ADMIN, number)
+    asked: list[int] = []
+
+    def ask(start: int):
+        asked.append(start)
+        return office.deleting.answer({"op": "deletion", "number": number, "from": start}, ADMIN)
+
+    listed = _fetched(ask)
+    assert asked == [0, 2, 4]
+    assert len(listed["jobs"]) == 5
+    assert sorted(each["path"] for each in listed["items"]) == sorted(map(str, [*folders, folders[0].parent]))
+    assert ask(0)["result"].keys() == listed.keys()
