@@ -14,8 +14,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background jo
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in the workers; torch reads it when it is imported
 
+from hypothesis import HealthCheck, settings
+
 from tests.support.audio import write_wav
 from tests.support.spools import make_spool
+
+#: The same examples for the same code, however long a busy machine takes for one.
+settings.register_profile("stemd", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("stemd")
 
 
 @pytest.hookimpl(optionalhook=True)
