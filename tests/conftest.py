@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.audio import write_wav
 from tests.support.spools import make_spool
+from tests.support.system import no_other_oom
 
 #: The same examples for the same code, however long a busy machine takes for one.
 settings.register_profile("stemd", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -45,6 +47,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def spool(tmp_path: Path):
     """A prepared, empty spool."""
     return make_spool(tmp_path / "spool")
+
+
+@pytest.fixture
+def alone_with_oom() -> Iterator[None]:
+    """For who kills workers and asks why they ended, and for who lets the kernel do it."""
+    with no_other_oom():
+        yield
 
 
 @pytest.fixture

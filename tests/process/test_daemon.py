@@ -140,6 +140,7 @@ def test_no_name_is_lost_or_overwritten(tmp_path):
     assert violations(daemon.spool, list(contents.values())) == []
 
 
+@pytest.mark.usefixtures("alone_with_oom")
 def test_a_killed_worker_costs_one_attempt(tmp_path):
     song = write_wav(tmp_path / "song.wav", seconds=40.0)
     with Daemon(tmp_path) as daemon:
@@ -190,6 +191,7 @@ def test_a_long_recording_resumes_at_its_last_checkpoint(tmp_path):
     assert violations(daemon.spool, [song.read_bytes()]) == []
 
 
+@pytest.mark.usefixtures("alone_with_oom")
 def test_a_poisoned_job_is_given_up_after_its_tries(tmp_path):
     song = write_wav(tmp_path / "song.wav", seconds=PACED_SECONDS)
     with Daemon(tmp_path, **PACED) as daemon:

@@ -83,6 +83,7 @@ def result(daemon: Daemon, title: str):
     return daemon.results().get(title)
 
 
+@pytest.mark.usefixtures("alone_with_oom")
 def test_a_worker_beyond_its_memory_ends_alone_and_its_job_goes_on_with_less(daemon):
     other = drop(daemon, 6.0, options={"pace": 1})
     greedy = drop(daemon, 6.0, options={"pace": 1, "memory": "700MiB"}, limits={"memory": "600MiB"})

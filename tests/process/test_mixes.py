@@ -153,6 +153,7 @@ def test_bad_mixes_are_explained(tmp_path, short):
     assert "no.wav" in told["STEMD-S010"]
 
 
+@pytest.mark.usefixtures("alone_with_oom")
 def test_killed_in_every_stage_it_ends_as_if_nothing_had_happened(tmp_path, long):
     """One job; in each of its stages the worker is killed once, and the next goes on from there."""
     options = {"export": {"formats": [{"codec": codec} for codec in ("wav", "flac", "ogg", "mp3")]}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import pickle
 import signal
@@ -80,6 +81,17 @@ def public_path() -> Iterator[Path]:
         path = Path(name)
         path.chmod(0o755)
         yield path
+
+
+@contextmanager
+def no_other_oom() -> Iterator[None]:
+    """No other test's process is ended for want of memory during the block.
+
+    The kernel counts these for the whole machine, and stemd takes a worker that is killed meanwhile for one of them.
+    """
+    with Path(tempfile.gettempdir(), f"stemd-test-oom-{os.getuid()}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

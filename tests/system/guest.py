@@ -17,6 +17,7 @@ import traceback
 import urllib.request
 import wave
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -139,10 +140,18 @@ def result(name: str) -> Path | None:
     return folder if (folder / "manifest.json").exists() else None
 
 
+def statuses() -> list[dict[str, Any]]:
+    """Those of all jobs; the canary's goes away by itself."""
+    found = []
+    for path in SPOOL.glob("status/[!.]*.json"):
+        with suppress(FileNotFoundError):
+            found.append(json.loads(path.read_text()))
+    return found
+
+
 def separating(beyond: float = 0.05) -> dict[str, Any] | None:
     """The status of a job that is at work, with more than such a share of it done."""
-    states = (json.loads(path.read_text()) for path in SPOOL.glob("status/[!.]*.json"))
-    return next((each for each in states if each["state"] == "running" and each["progress"] > beyond), None)
+    return next((each for each in statuses() if each["state"] == "running" and each["progress"] > beyond), None)
 
 
 def workers() -> list[int]:

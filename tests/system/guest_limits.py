@@ -49,8 +49,7 @@ def staged(title: str, seconds: int, **job: Any) -> None:
 
 
 def status(title: str) -> dict[str, Any]:
-    states = (json.loads(path.read_text()) for path in SPOOL.glob("status/[!.]*.json"))
-    return next((each for each in states if each["title"] == title), {})
+    return next((each for each in guest.statuses() if each["title"] == title), {})
 
 
 def failed(title: str) -> dict[str, Any] | None:

@@ -23,7 +23,7 @@ from tests.contract.provoke.spool import claimed
 from tests.support.audio import write_wav
 from tests.support.daemon import Daemon, eventually
 from tests.support.spools import make_spool
-from tests.support.system import in_child, tiny_disk
+from tests.support.system import in_child, no_other_oom, tiny_disk
 
 
 @provokes("STEMD-E001")
@@ -64,14 +64,15 @@ def _worker(bench: Bench, job_id: str, *stages: str) -> psutil.Process:
 
 @provokes("STEMD-E005")
 def a_worker_that_was_killed(bench: Bench) -> Seen:
-    job = bench.drop(bench.song(seconds=30.0))
-    _worker(bench, job, "loading the model", "separate").send_signal(signal.SIGKILL)
     daemon = bench.shared()
 
     def failed() -> dict[str, Any] | None:  # the status says so only until the next try
         return next((event for event in daemon.events("attempt_failed") if event["job_uuid"] == job), None)
 
-    said = eventually(failed, 60, "the attempt has failed")
+    with no_other_oom():
+        job = bench.drop(bench.song(seconds=30.0))
+        _worker(bench, job, "loading the model", "separate").send_signal(signal.SIGKILL)
+        said = eventually(failed, what="the attempt has failed")
     daemon.stemd("cancel", job)
     return Seen.of(StemdError(said["code"], said["message"]).to_dict())
 
