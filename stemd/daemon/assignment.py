@@ -49,11 +49,15 @@ class Assignment:
         """Start what can start now, in the order of its turn."""
         queue = {live.id: live for live in self._board.in_state(JobState.WAITING) if live.job is not None}
         waiting = [placement.waiting(live) for live in queue.values()]
+        setups: dict[tuple[str, str, bool], Setup] = {}
         full: set[Setup] = set()
         for each in self._shares.order(waiting, time.time(), self._config.scheduling.aging):
             live = queue[JobId(each.key)]
             assert live.job is not None
-            setup = placement.setup_for(live.job.request, self._config, live.ooms)
+            request = live.job.request
+            kind = request.engine, request.model, live.ooms < 2
+            if (setup := setups.get(kind)) is None:  # made once for all that wait for the same
+                setup = setups[kind] = placement.setup_for(request, self._config, live.ooms)
             if (others := self._quotas.turn(live)) is not None:
                 live.tell(others)
             elif setup not in full:
@@ -85,13 +89,15 @@ class Assignment:
             self._board.give_up(live, verdict.error)
             return _Placed.DEALT_WITH
         missing = verdict.error if isinstance(verdict, Defer) else self.missing(live, live.job)
-        if missing is not None:
+        # what is published in this turn makes room: the next one asks again
+        soon = missing is not None and missing.code == "STEMD-R004" and self._runs.has_made
+        if missing is not None and not soon:
             if missing.code in _AWAITED:
                 self._board.defer(live, missing)
             else:
                 self._board.give_up(live, missing)
             return _Placed.DEALT_WITH
-        if self._pool.coming(setup):
+        if soon or self._pool.coming(setup):
             return _Placed.FULL
         worker = self._pool.idle(setup)
         asked, free = self._scaling.asked_cores(live, worker), self._scaling.free_cores

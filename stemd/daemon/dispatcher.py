@@ -74,13 +74,17 @@ class Dispatcher:
         for part in (self.sealer.tick, self.upkeep, self._end_waits, self._end_deferrals, self.scaling.look):
             well &= survives(part, now)
         started = not takes or survives(self._start, now)
+        made = self.runs.has_made
+        well &= survives(self.runs.finish_made)
         tended = survives(self.runs.enforce_limits, now)
         well &= survives(self.runs.reconcile)
         for part in (self.assignment.trim, self._try_again, self.prober.trim):
             well &= survives(part, now)
         self._count()
         self.progressed = scanned and started and tended
-        return self._pause(time.monotonic()) if well and self.progressed else PAUSE
+        if not (well and self.progressed):
+            return PAUSE
+        return 0.0 if made else self._pause(time.monotonic())  # an end makes room for others
 
     def _count_anew(self, now: float) -> None:
         self.room.count_anew()

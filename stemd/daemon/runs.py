@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -41,6 +42,7 @@ class Runs:
         self.fetching = Fetching()
         self.loads: dict[str, Mapping[str, Any]] = {}
         self.forecast = Forecast()
+        self._made: deque[tuple[Live, Mapping[str, Any]]] = deque()
         self.pool: Pool
 
     def start(self, live: Live, job: Job, worker: Worker | None, threads: int) -> None:
@@ -108,9 +110,19 @@ class Runs:
             self._board.metrics.limits_hit.labels(live.engine, breach.limit.value, breach.action.value).inc()
             live.log("limit_hit", limit=breach.limit.value, action=breach.action.value, message=breach.message)
 
+    @property
+    def has_made(self) -> bool:
+        """Whether workers have staged something that is not published yet."""
+        return bool(self._made)
+
+    def finish_made(self) -> None:
+        """Publish what workers have staged: after the queue was handed out, so that they are busy meanwhile."""
+        while self._made:
+            self._staged(*self._made.popleft())
+
     def reconcile(self) -> None:
         """Go on with what runs on no worker: its end could not be written down when it came."""
-        held = {worker.job_id for worker in self.pool.workers}
+        held = {worker.job_id for worker in self.pool.workers} | {live.id for live, _ in self._made}
         for live in self._board.in_state(JobState.RUNNING):
             if live.id not in held and live.cancelling:
                 self._board.give_up(live, StemdError("STEMD-P002"))
@@ -141,7 +153,9 @@ class Runs:
                 self.pool.done(worker)
                 self.forecast.learn(worker.setup, message)
                 if live is not None:
-                    self._staged(live, message)
+                    self._made.append((live, message))
+                    if self._board.config.quota_of(live.user) is not None:
+                        self.finish_made()  # what it took of the quota decides on its user's next job
             case "failed":
                 self._measured(worker, live)
                 self.pool.done(worker)

@@ -109,7 +109,8 @@ class Service:
 
     def _flushed(self, seconds: float, failed: bool) -> None:
         self._metrics.fsync_seconds.observe(seconds)
-        self._metrics.fsync_errors.inc(failed)
+        if failed:
+            self._metrics.fsync_errors.inc()
 
     def wake(self) -> None:
         """Make the loop turn now; safe from any thread and signal handler."""

@@ -85,7 +85,7 @@ class _Separation:
                 files = job.verify(written)
         finally:
             store.close()
-        outlines = {name: found.to_list() for name, found in written.outlines.items()}
+        outlines = {name: found.pairs() for name, found in written.outlines.items()}
         self.meter.end()
         discarded = [store.discarded] if store.discarded else []
         warnings = [*source.warnings, *eased, *halved, *self.engine.notes(stats), *job.warnings, *discarded]

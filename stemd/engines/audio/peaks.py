@@ -55,10 +55,14 @@ class Peaks:
         np.minimum(self.lows[where], lows, out=self.lows[where])
         np.maximum(self.highs[where], highs, out=self.highs[where])
 
+    def pairs(self) -> NDArray[np.int64]:
+        """Points × (low, high), ``FULL_SCALE`` for 1; after the whole stream."""
+        both = np.stack([self.lows, self.highs], axis=1).astype(np.float64)
+        return np.rint(both * FULL_SCALE).astype(np.int64)
+
     def to_list(self) -> list[list[int]]:
-        """``[low, high]`` of each point, ``FULL_SCALE`` for 1; after the whole stream."""
-        pairs = np.rint(np.stack([self.lows, self.highs], axis=1).astype(np.float64) * FULL_SCALE)
-        found: list[list[int]] = pairs.astype(np.int64).tolist()
+        """``pairs`` as JSON takes them."""
+        found: list[list[int]] = self.pairs().tolist()
         return found
 
 
@@ -74,8 +78,10 @@ class Outlined(Measured):
         self.peaks.add(values.astype(np.float32))
 
 
-def document(outlines: Mapping[str, Sequence[Sequence[int]]], rate: int, frames: int) -> dict[str, Any]:
-    """``peaks.json`` of streams of one rate and length, by stem: pairs as ``to_list`` gives them."""
+def document(
+    outlines: Mapping[str, Sequence[Sequence[int]] | NDArray[np.int64]], rate: int, frames: int
+) -> dict[str, Any]:
+    """``peaks.json`` of streams of one rate and length, by stem: pairs as ``pairs`` or ``to_list`` gives them."""
     limit = 1 << (_BITS - 1)
     held = [np.clip(np.array(pairs, np.int64).reshape(-1, 2), -limit, limit - 1) for pairs in outlines.values()]
     length = min((len(pairs) for pairs in held), default=0)

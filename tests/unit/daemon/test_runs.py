@@ -7,6 +7,7 @@ import selectors
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -73,9 +74,9 @@ def test_checkpoints_are_counted_once(tmp_path: Path):
 class Site:
     """A job that runs on a worker which is no process, and what is told of it."""
 
-    def __init__(self, path: Path, cpu: float | None = None) -> None:
+    def __init__(self, path: Path, cpu: float | None = None, **settings: Any) -> None:
         spool = make_spool(path / "spool")
-        config = load(None, {"spool": str(spool.root)}, {}).config
+        config = load(None, {"spool": str(spool.root), **settings}, {}).config
         work, job = Way(spool, config).sealed()
         job = replace(job, request=replace(job.request, limits=Limits(cpu=cpu)))
         self.live = Live(spool, work, "ana", job, state=JobState.RUNNING, started=0.0)
@@ -119,7 +120,26 @@ def test_a_run_that_comes_to_nothing_is_charged_to_its_user(tmp_path: Path, mess
     site = Site(tmp_path)
     site.live.cancelling = True
     site.runs.worker_said(site.worker, message)
+    site.runs.finish_made()
     assert site.charged == [("ana", 0.0, cpu)]
+
+
+def test_what_a_worker_has_staged_is_nobody_elses_to_end_until_it_is_published(tmp_path: Path):
+    site = Site(tmp_path)
+    site.runs.worker_said(site.worker, {"event": "staged", "resources": {"cpu_seconds": 5.0, "peak_rss_bytes": 1}})
+    site.runs.pool.workers.clear()  # it has the next job already, or is gone
+    site.live.cancelling = True
+    site.runs.reconcile()
+    assert site.live.state is JobState.RUNNING
+    site.runs.finish_made()
+    assert (site.charged, site.runs.has_made) == ([("ana", 0.0, 5.0)], False)
+
+
+def test_where_a_quota_decides_on_the_next_job_the_result_is_finished_at_once(tmp_path: Path):
+    site = Site(tmp_path, quotas={"small": {"cpu_per_day": "1h"}}, defaults={"quota": "small"})
+    site.live.cancelling = True
+    site.runs.worker_said(site.worker, {"event": "staged", "resources": {"cpu_seconds": 5.0, "peak_rss_bytes": 1}})
+    assert (site.charged, site.runs.has_made) == ([("ana", 0.0, 5.0)], False)
 
 
 @pytest.mark.parametrize(("asked", "told"), [(None, 0), (1.0, 1)])

@@ -16,7 +16,7 @@ from stemd.spool import attempts
 from tests.unit.daemon.test_fate import Site
 
 DISK = StemdError("STEMD-S014", "append to 'attempts': Input/output error")
-PARTS = ("take_in", "upkeep", "seal", "assign", "enforce", "reconcile")
+PARTS = ("take_in", "upkeep", "seal", "assign", "finish", "enforce", "reconcile")
 
 
 def turn(fails: str, **state):
@@ -38,7 +38,7 @@ def turn(fails: str, **state):
         "draining": False, "suspended": False, "_deferred_due": 0.0, "_again_due": 0.0,
         "admission": Mock(take_in=part("take_in"), scanners=[]), "sealer": Mock(tick=part("seal")),
         "assignment": Mock(assign=part("assign")),
-        "runs": Mock(enforce_limits=part("enforce"), reconcile=part("reconcile")),
+        "runs": Mock(enforce_limits=part("enforce"), reconcile=part("reconcile"), finish_made=part("finish")),
         "_count": lambda: None, "_pause": lambda now: 0.0, **state,
     })  # fmt: skip
     return dispatcher, done
@@ -49,6 +49,7 @@ def test_the_disk_keeps_no_part_from_its_turn_but_the_one_it_refuses(fails):
     dispatcher, done = turn(fails)
     assert dispatcher.tick() == PAUSE
     assert sorted(done) == sorted(PARTS)
+    assert done.index("assign") < done.index("finish"), "workers have something to do while results are published"
     assert dispatcher.progressed is (fails not in {"take_in", "assign", "enforce"})
 
 
@@ -95,3 +96,16 @@ def test_a_job_whose_start_cannot_be_noted_rests_and_the_next_one_starts(spool, 
     assert started == [other.id]
     assert (stuck.state, stuck.reason) == (JobState.RETRY_WAIT, DISK)
     site.sealer.close()
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_who_lacks_room_is_not_deferred_before_a_result_that_makes_some_is_published(made):
+    assignment = Assignment.__new__(Assignment)
+    board, lacking = Mock(), StemdError("STEMD-R004", "no room")
+    vars(assignment).update(
+        _board=board, _pool=Mock(), _quotas=Mock(to_start=lambda live: Admit()), _scaling=Mock(),
+        _runs=Mock(has_made=made), missing=lambda live, job: lacking,
+    )  # fmt: skip
+    assignment._turn(Mock(), Mock())
+    assert board.defer.called is not made
+    assert not assignment._runs.start.called
