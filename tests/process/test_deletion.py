@@ -150,7 +150,8 @@ def test_who_listens_and_who_is_refused_is_in_the_trail(tmp_path: Path):
             except urllib.error.HTTPError as error:
                 return error.code
 
-        eventually(lambda: asked("ana", f"/api/jobs/{job}") == 200, 30, "the port shows it")
+        eventually(lambda: daemon.states()[job]["state"] == "done", 60, "its status says so too")
+        eventually(lambda: asked("ana", f"/api/jobs/{job}") == 200, 60, "the port shows it")
         for _ in range(3):
             assert asked("ana", f"/jobs/{job}/files/{sound}") == 200
             assert asked("ben", f"/jobs/{job}/files/{sound}") == 404
