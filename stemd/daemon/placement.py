@@ -41,6 +41,7 @@ def setup_for(request: Request, config: Config, ooms: int = 0) -> Setup:
         supply_of(config),
         config.engine(request.engine).precision,
         str(config.tuning),
+        config.engine(request.engine).runtime,
     )
 
 

@@ -151,6 +151,15 @@ class Tunable(Protocol):
         ...
 
 
+@runtime_checkable
+class Portable(Protocol):
+    """An engine whose networks may be computed by another library than its own."""
+
+    def prefer_runtime(self, name: str) -> None:
+        """``auto``: whatever is fastest; else the library to use. Called before ``tune``, which decides and tells."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SeparationRequest:
     """Everything a separation needs; no spool, user or configuration in it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import random
@@ -24,15 +25,21 @@ from stemd.core.errors import StemdError
 from stemd.engines import models
 from stemd.engines.base import Lane, ModelInfo, Scaling, TrackStats
 from stemd.engines.demucs_options import LEAST_SEGMENT, DemucsOptions, parse_options
+from stemd.engines.exported.core import memory
+from stemd.engines.memory import give_back
 from stemd.engines.tuning.demucs_tuner import tune
+from stemd.engines.tuning.openvino_tuner import consider
 from stemd.engines.tuning.ways import Way, in_force
 
 if TYPE_CHECKING:
     from stemd.engines.base import Frames
+    from stemd.engines.exported.runtime import Cores
 
 #: What a weights file may make when it is loaded: its metadata names the class, so it must not name just any.
 _CLASSES = frozenset({"demucs.htdemucs.HTDemucs", "demucs.hdemucs.HDemucs", "demucs.demucs.Demucs"})
 _LEAST_DEVIATION = 1e-8
+#: How torch and OpenVINO say that memory ran out.
+_NO_MEMORY = ("can't allocate memory", "bad_alloc", "bad allocation")
 #: Bytes: of torch and Python; and for each channel and second of a segment, with a spectrogram and without.
 _LIBRARIES, _SPECTRAL, _WAVEFORM = 320 << 20, 2.1 * (1 << 20), 1.3 * (1 << 20)
 
@@ -48,6 +55,9 @@ class DemucsEngine:
         self._options = DemucsOptions()
         self._sha256, self._way = "", Way()
         self._error_db: float | None = None
+        self._runtime, self._unused = "auto", ""
+        self._members: set[int] = set()
+        self._cores: Cores | None = None
 
     @property
     def version(self) -> str:
@@ -84,11 +94,25 @@ class DemucsEngine:
             max_segment=None if longest == float("inf") else float(longest),
         )
 
+    def prefer_runtime(self, name: str) -> None:
+        self._runtime = name
+
     def tune(self, precision: str, folder: Path | None) -> Mapping[str, Any]:
-        """Try what is faster here with the loaded networks, and use it from now on; see ``base.Tunable``."""
+        """Try what is faster here with the loaded networks, and use it from now on; see ``base.Tunable``.
+
+        Where OpenVINO computes, the networks give up their own weights; only ``load`` brings them back.
+        """
+        networks = self._bag.models
         with _memory_errors(), _denormals_flushed():
-            found = tune(self._bag.models, self._device, precision, self._sha256, folder)
+            found: Mapping[str, Any] = tune(networks, self._device, precision, self._sha256, folder)
+            asked = (precision, self._runtime)
+            found, self._cores = consider(found, networks, self._device, asked, self._sha256, folder)
         self._way, self._error_db = Way.of(found["way"]), found["error_db"]
+        self._unused = found["openvino"] if self._runtime == "openvino" and self._cores is None else ""
+        if self._cores is not None:
+            self._bag.to("meta")
+            gc.collect()
+            give_back()
         return found
 
     def use_threads(self, count: int) -> None:
@@ -119,6 +143,7 @@ class DemucsEngine:
             length = int(rate * seconds)
             stride = max(1, int((1 - chosen.overlap) * length))
             lanes += [Lane(index, length, stride, lead, weights) for lead in leads if weights]
+        self._members = {lane.member for lane in lanes}
         return tuple(lanes)
 
     def memory(self, stats: TrackStats) -> int:
@@ -136,6 +161,8 @@ class DemucsEngine:
             for each in networks
         )
         computing = widest * self._options.batch if self._device.type == "cpu" else 0  # else it lies on the device
+        if self._cores is not None:
+            computing = memory(networks, self._members)
         return int(_LIBRARIES + weights + computing)
 
     def begin(self, stats: TrackStats) -> Scaling:
@@ -161,7 +188,10 @@ class DemucsEngine:
             mix = torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 2, 1)))
             if self._device.type == "cuda":
                 mix = mix.pin_memory()  # the card fetches it by itself
-            answer = network(mix.to(self._device, non_blocking=True)).float().cpu().numpy()
+            if self._cores is not None:
+                answer = self._cores.answer(lane.member, mix, self._way).numpy()
+            else:
+                answer = network(mix.to(self._device, non_blocking=True)).float().cpu().numpy()
         return {
             stem: answer[:, index].transpose(0, 2, 1)
             for index, stem in enumerate(self._bag.sources)
@@ -169,9 +199,12 @@ class DemucsEngine:
         }
 
     def notes(self, stats: TrackStats) -> Sequence[str]:
-        if not self._way.reduced:
-            return ()
-        return (f"the transformer was computed in {self._way.transformer}: {self._error_db:g} dB of error here",)
+        way, warned = self._way, []
+        if way.reduced:
+            warned.append(f"{way.what} was computed in {way.transformer}: {self._error_db:g} dB of error here")
+        if self._unused:
+            warned.append(f"OpenVINO was asked for and not used: {self._unused}")
+        return tuple(warned)
 
     def facts(self) -> Mapping[str, Any]:
         return {
@@ -183,7 +216,9 @@ class DemucsEngine:
         }
 
     def close(self) -> None:
-        self._bag = None
+        if self._cores is not None:
+            self._cores.close()
+        self._bag = self._cores = None
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -260,4 +295,4 @@ def _denormals_flushed() -> Iterator[None]:
 
 
 def _is_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(said in str(error) for said in _NO_MEMORY)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+from contextlib import suppress
+
 import psutil
 
 from stemd.core.errors import StemdError
@@ -27,3 +30,9 @@ def check_memory(need: int, limit: int | None) -> None:
     if not fits(need, limit):
         whose = "the limit is" if _most(limit) == limit else "the machine has"
         raise StemdError("STEMD-R005", f"it needs about {need / 2**30:.1f} GiB; {whose} {_most(limit) / 2**30:.1f} GiB")
+
+
+def give_back() -> None:
+    """Let the system have what the C library keeps of freed memory (glibc only): workers are told to keep all of it."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

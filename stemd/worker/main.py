@@ -21,7 +21,18 @@ from typing import Any, BinaryIO
 
 from stemd.core.errors import StemdError
 from stemd.core.job import Job
-from stemd.engines.base import CancelledError, Engine, Mixer, ModelInfo, Progress, Threaded, TrackStats, Tunable, create
+from stemd.engines.base import (
+    CancelledError,
+    Engine,
+    Mixer,
+    ModelInfo,
+    Portable,
+    Progress,
+    Threaded,
+    TrackStats,
+    Tunable,
+    create,
+)
 from stemd.spool import joblock
 from stemd.spool.layout import WorkDir
 from stemd.worker import usage, wire
@@ -125,6 +136,8 @@ def _tuned(engine: Engine | Mixer, setup: Setup) -> dict[str, Any]:
     """Let the engine find out what is fast here; the first worker on a machine takes seconds for it, others none."""
     if not isinstance(engine, Tunable):
         return {}
+    if isinstance(engine, Portable):
+        engine.prefer_runtime(setup.runtime)
     found = engine.tune(setup.precision, Path(setup.tuning) if setup.tuning else None)
     return {"tuning": {key: value for key, value in found.items() if key != "trials"}}
 

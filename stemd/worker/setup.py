@@ -14,7 +14,8 @@ class Setup:
 
     ``environment`` is the folder of the engine's own Python environment, empty where it has none;
     ``supply`` says whether and how the model may be fetched if it is not in the store. ``precision`` is what the
-    engine may compute in, ``tuning`` the folder where what is fastest here is remembered (empty: nowhere).
+    engine may compute in, ``tuning`` the folder where what is fastest here is remembered (empty: nowhere), ``runtime``
+    what computes (``base.Portable``).
     """
 
     engine: str
@@ -25,6 +26,7 @@ class Setup:
     supply: Supply = field(default_factory=Supply)
     precision: str = "auto"
     tuning: str = ""
+    runtime: str = "auto"
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -135,7 +135,7 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _trial(trial: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     return [
-        *(trial["way"][key] for key in ("matmul", "attention", "transformer")),
+        *tuning.cells(trial["way"]),
         f"{trial['seconds']:.3f}",
         f"{found['trials'][0]['seconds'] / trial['seconds']:.2f}",
         tuning.error(trial),

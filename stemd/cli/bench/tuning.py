@@ -20,7 +20,9 @@ _NO_ERROR = -999
 _HEADERS = ("MATMUL", "ATTENTION", "TRANSFORMER", "SECONDS", "RATIO", "ERROR dB", "GATE dB", "")
 
 
-def measured(model: str, store: Path, precision: str, keep: Path | None, threads: int) -> dict[str, Any]:
+def measured(
+    model: str, store: Path, precision: str, keep: Path | None, threads: int, runtime: str = "auto"
+) -> dict[str, Any]:
     """What ``stemd.engines.tuning.report`` finds, in a process like a worker's.
 
     Raises:
@@ -28,7 +30,7 @@ def measured(model: str, store: Path, precision: str, keep: Path | None, threads
     """
     from stemd.daemon.pool import scrubbed
 
-    words = [model, str(store), "cpu", precision, *(("--keep", str(keep)) if keep else ())]
+    words = [model, str(store), "cpu", precision, runtime, *(("--keep", str(keep)) if keep else ())]
     with tempfile.TemporaryDirectory(prefix="stemd-bench-") as room:  # torch's counter of operations leaves a folder
         environment = {**scrubbed(os.environ, threads), "TMPDIR": room}
         found: dict[str, Any] = processes.asked("stemd.engines.tuning.report", *words, env=environment)
@@ -37,20 +39,21 @@ def measured(model: str, store: Path, precision: str, keep: Path | None, threads
 
 def again(model: str, store: Path, config_file: Path | None, here: machine.Machine, as_json: bool) -> None:
     """Try all ways anew, remember the best where the configured daemon's workers look for it, and show them."""
-    precision, keep = _configured(config_file)
-    found = measured(model, store, precision, keep, here.cores)
+    precision, runtime, keep = _configured(config_file)
+    found = measured(model, store, precision, keep, here.cores, runtime)
     if as_json:
         report.document(machine=here.to_dict(), model=model, precision=precision, tuning=found)
         return
     click.echo(f"{here.cpu}, {here.cores} cores; load average before: {here.load:.2f}; model {model}, {precision}\n")
     click.echo(report.table(_HEADERS, rows(found)) + "\n")
     click.echo(sentence(found))
+    click.echo(f"OpenVINO: {found['openvino']}.")
     click.echo(f"Remembered below {keep}." if keep else "Not remembered: there is no configuration that says where.")
     if busy := figures.busy(here.load, here.cores):
         click.echo(busy)
 
 
-def _configured(config_file: Path | None) -> tuple[str, Path | None]:
+def _configured(config_file: Path | None) -> tuple[str, str, Path | None]:
     from stemd.core.config import load
 
     try:
@@ -58,8 +61,8 @@ def _configured(config_file: Path | None) -> tuple[str, Path | None]:
     except StemdError as error:
         if config_file is not None or error.code != "STEMD-C001":
             raise
-        return "auto", None
-    return config.engine("demucs").precision, config.tuning
+        return "auto", "auto", None
+    return config.engine("demucs").precision, config.engine("demucs").runtime, config.tuning
 
 
 def rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -67,7 +70,7 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
     trials = found["trials"]
     return [
         (
-            *(trial["way"][key] for key in ("matmul", "attention", "transformer")),
+            *cells(trial["way"]),
             f"{trial['seconds']:.3f}",
             f"{trials[0]['seconds'] / trial['seconds']:.2f}",
             "not finite"
@@ -80,6 +83,14 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
         )
         for trial in trials
     ]
+
+
+def cells(way: Mapping[str, str]) -> tuple[str, str, str]:
+    """Matmul, attention and transformer of a way."""
+    if way.get("runtime", "torch") == "torch":
+        return way["matmul"], way["attention"], way["transformer"]
+    whole = way["convolutions"] != "fp32"
+    return way["runtime"], "–", ("all " if whole else "") + way["transformer"]
 
 
 def error(trial: Mapping[str, Any]) -> str:

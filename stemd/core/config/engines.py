@@ -41,6 +41,10 @@ class EngineConfig(Section):
         default="auto",
         description="auto, fp32, bf16 or fp16; less than fp32 is used only where it passed its check here.",
     )
+    runtime: Literal["auto", "torch", "openvino"] = Field(
+        default="auto",
+        description="demucs: what computes; auto: openvino where it is installed, passed its check and is faster here.",
+    )
     workers: Workers = Field(default_factory=Workers, description="Worker processes.")
     limits: EngineLimits = Field(default_factory=EngineLimits, description="Hard limits of one job.")
     environment: Environment = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,13 @@ def tune(
     """
     if precision == "fp32":
         return {"way": _PLAIN.to_dict(), "error_db": None, "faster": 1.0, "trials": []}
-    remembered = Remembered(folder, _key(device, precision, sha256)) if folder else None
-    known = _checked(remembered.recall()) if remembered else None
+    remembered = Remembered(folder, key_of(device, precision, sha256)) if folder else None
+    known = checked(remembered.recall()) if remembered else None
     if known is None:
         known = _found(tried(networks, device, precision))
         if remembered:
             remembered.keep(known)
-            known = _checked(remembered.recall()) or known
+            known = checked(remembered.recall()) or known
     return known
 
 
@@ -66,13 +66,13 @@ def tried(networks: Sequence[Any], device: torch.device, precision: str) -> list
     ways = [(_PLAIN, ACCURATE_DB, 1.0), *candidates(device.type, precision, transformers)]
     seconds = [math.inf] * len(ways)
     worst = [-math.inf] * len(ways)
-    sounds = [_sound(network).to(device) for network in networks]
+    sounds = [sound(each, int(_SECONDS * each.samplerate)).to(device) for each in networks]
     for _ in range(_ROUNDS):
         spent = [0.0] * len(ways)
-        for network, sound in zip(networks, sounds, strict=True):
+        for network, heard in zip(networks, sounds, strict=True):
             plain = None
             for index, (way, *_) in enumerate(ways):
-                took, answer = _timed(network, sound, way)
+                took, answer = timed(network, heard, way)
                 spent[index] += took
                 plain = answer if plain is None else plain
                 worst[index] = _worse(worst[index], error_db(answer, plain))
@@ -108,7 +108,7 @@ def _found(trials: Sequence[Trial]) -> dict[str, Any]:
     }
 
 
-def _checked(found: dict[str, Any] | None) -> dict[str, Any] | None:
+def checked(found: dict[str, Any] | None) -> dict[str, Any] | None:
     """``found`` if it names a way there is."""
     try:
         return found if found is not None and Way.of(found["way"]) else None
@@ -116,7 +116,8 @@ def _checked(found: dict[str, Any] | None) -> dict[str, Any] | None:
         return None
 
 
-def _key(device: torch.device, precision: str, sha256: str) -> dict[str, Any]:
+def key_of(device: torch.device, precision: str, sha256: str) -> dict[str, Any]:
+    """What a finding holds for."""
     return {
         "processor": processor(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -127,27 +128,32 @@ def _key(device: torch.device, precision: str, sha256: str) -> dict[str, Any]:
     }
 
 
-def _sound(network: Any) -> torch.Tensor:
-    """A second of falling noise with a deviation of 1, as the network would get it; the same every time."""
-    frames = int(_SECONDS * network.samplerate)
+def sound(network: Any, frames: int) -> torch.Tensor:
+    """Falling noise with a deviation of 1, as the network would get it; the same every time."""
     if isinstance(network, Demucs):
         frames = int(network.valid_length(frames))
     noise = np.random.default_rng(0).standard_normal((1, network.audio_channels, frames))
     spectrum = np.fft.rfft(noise, axis=-1) / np.sqrt(np.arange(1, frames // 2 + 2))
-    sound = np.fft.irfft(spectrum, frames, axis=-1) * np.geomspace(1, 1e-3, frames)
-    return torch.from_numpy((sound / sound.std()).astype(np.float32))
+    falling = np.fft.irfft(spectrum, frames, axis=-1) * np.geomspace(1, 1e-3, frames)
+    return torch.from_numpy((falling / falling.std()).astype(np.float32))
 
 
-def _timed(network: Any, sound: torch.Tensor, way: Way) -> tuple[float, torch.Tensor]:
+def timed(network: Any, heard: torch.Tensor, way: Way) -> tuple[float, torch.Tensor]:
     """Seconds, and the answer on the CPU; an HTDemucs is let compute less than its segment for once."""
     padded = getattr(network, "use_train_segment", None)
     try:
         if padded:
             network.use_train_segment = False
-        started = time.perf_counter()
-        with torch.inference_mode(), in_force(way, network):
-            answer = network(sound).float().cpu()
-        return time.perf_counter() - started, answer
+        with in_force(way, network):
+            return clocked(lambda: network(heard).float().cpu())
     finally:
         if padded:
             network.use_train_segment = padded
+
+
+def clocked(call: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
+    """Seconds that ``call`` took, and what it gave."""
+    started = time.perf_counter()
+    with torch.inference_mode():
+        answer = call()
+    return time.perf_counter() - started, answer

@@ -1,7 +1,7 @@
 """What this machine can do, and how much of it a model uses: trials of the ways to compute, and the matmul's own peak.
 
-``python -m stemd.engines.tuning.report MODEL STORE DEVICE PRECISION [--keep DIR]`` prints one JSON document. With
-``--keep`` what is found replaces what was remembered there.
+``python -m stemd.engines.tuning.report MODEL STORE DEVICE PRECISION RUNTIME [--keep DIR]`` prints one JSON document.
+With ``--keep`` what is found replaces what was remembered there.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _SIDE = 2048
 _ROUNDS = 3
 
 
-def report(model: str, store: Path, device: str, precision: str, keep: Path | None) -> dict[str, Any]:
+def report(model: str, store: Path, device: str, asked: tuple[str, str], keep: Path | None) -> dict[str, Any]:
     """The trials, and for the way chosen: GFLOP and seconds of one segment, and its share of the matmul's peak.
 
     The segment and the matmul are timed in turn, so that what else the machine does bears on both; the best of each
     counts. Products, convolutions and attention are counted; LSTM layers are not, so for models with them the share is
-    too low.
+    too low. ``asked`` are precision and runtime.
 
     Raises:
         StemdError: what ``load`` raises.
@@ -42,13 +42,15 @@ def report(model: str, store: Path, device: str, precision: str, keep: Path | No
         for old in keep.glob("*.json"):
             if json.loads(old.read_text()).get("key", {}).get("model") == info.sha256:
                 old.unlink()
+    lane = engine.lanes({}, info.stems)[0]
+    noise = np.random.default_rng(0).standard_normal((1, engine.window(lane, lane.segment), 2)).astype(np.float32)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # it cannot see into what is faster
+        engine.separate_segments(lane, noise)
+    precision, runtime = asked
+    engine.prefer_runtime(runtime)
     started = time.perf_counter()
     found = dict(engine.tune(precision, keep))
     tuned = time.perf_counter() - started
-    lane = engine.lanes({}, info.stems)[0]
-    noise = np.random.default_rng(0).standard_normal((1, engine.window(lane, lane.segment), 2)).astype(np.float32)
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # it cannot see into the tiles
-        engine.separate_segments(lane, noise)
     gflop = counter.get_total_flops() / 1e9
     segment, peak = float("inf"), 0.0
     for _ in range(_ROUNDS):
@@ -97,9 +99,12 @@ def main() -> None:
     parser.add_argument("store", type=Path)
     parser.add_argument("device")
     parser.add_argument("precision")
+    parser.add_argument("runtime")
     parser.add_argument("--keep", type=Path)
     chosen = parser.parse_args()
-    print(json.dumps(report(chosen.model, chosen.store, chosen.device, chosen.precision, chosen.keep)))
+    print(
+        json.dumps(report(chosen.model, chosen.store, chosen.device, (chosen.precision, chosen.runtime), chosen.keep))
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -22,13 +23,16 @@ class Way:
     """``matmul``: torch's float32 matmul precision (``medium`` takes oneDNN instead of MKL; with AMX it is bf16).
 
     ``attention``: ``mha`` is torch's own fast path, ``sdpa`` computes it in tiles and needs less memory.
-    ``transformer``: the number format of the transformer; the convolutions are always float32, for in a smaller
-    format they carry most of the error and gain little.
+    ``transformer``: the number format of the transformer. ``convolutions``: that of everything else; torch computes it
+    in float32 always, for in a smaller format it carries most of the error and gains little.
+    ``runtime``: whose code computes; to ``openvino`` matmul and attention mean nothing.
     """
 
     matmul: str = "highest"
     attention: str = "mha"
     transformer: str = "fp32"
+    runtime: str = "torch"
+    convolutions: str = "fp32"
 
     @classmethod
     def of(cls, found: Mapping[str, Any]) -> Way:
@@ -37,9 +41,10 @@ class Way:
         Raises:
             ValueError: it is no such way.
         """
-        way = cls(*(str(found.get(name)) for name in ("matmul", "attention", "transformer")))
+        later = {"runtime": "torch", "convolutions": "fp32"}  # what was found before there was more has none
+        way = cls(**{each.name: str({**later, **found}.get(each.name)) for each in fields(cls)})
         known = way.matmul in ("highest", "medium") and way.attention in ("mha", "sdpa") and way.transformer in _NAMES
-        if not known:
+        if not known or way.runtime not in ("torch", "openvino") or way.convolutions not in _NAMES:
             raise ValueError(f"no way to compute: {dict(found)}")
         return way
 
@@ -48,12 +53,20 @@ class Way:
         """Whether something is computed in less than float32."""
         return self.transformer in _FORMATS
 
+    @property
+    def what(self) -> str:
+        """What is computed in less than float32."""
+        return "the transformer" if self.convolutions == "fp32" else "everything"
+
     def to_dict(self) -> dict[str, str]:
         return asdict(self)
 
     def facts(self) -> dict[str, str]:
         """What a manifest and the header of a checkpoint say of it."""
-        return {"precision": _NAMES[self.transformer], "matmul": self.matmul, "attention": self.attention}
+        if self.runtime == "torch":
+            return {"precision": _NAMES[self.transformer], "matmul": self.matmul, "attention": self.attention}
+        formats = {"precision": _NAMES[self.transformer], "convolutions": _NAMES[self.convolutions]}
+        return {**formats, "runtime": self.runtime, self.runtime: version(self.runtime)}
 
 
 @contextmanager

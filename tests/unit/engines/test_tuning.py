@@ -83,7 +83,10 @@ def test_processors_of_one_name_are_told_apart_by_their_instructions():
 
 def test_ways():
     assert Way.of(FAST) == Way("medium", "sdpa")
-    for wrong in ({}, {**FAST, "matmul": "low"}, {**FAST, "transformer": "int8"}, {**FAST, "attention": None}):
+    before = {name: FAST[name] for name in ("matmul", "attention", "transformer")}
+    assert Way.of(before) == Way.of(FAST), "what was remembered before there was more"
+    wrong_values = [("matmul", "low"), ("transformer", "int8"), ("attention", None), ("runtime", "onnx")]
+    for wrong in ({}, *({**FAST, name: value} for name, value in (*wrong_values, ("convolutions", "int8")))):
         with pytest.raises(ValueError, match="no way"):
             Way.of(wrong)
 
