@@ -224,12 +224,14 @@ class DemucsEngine:
 
 
 def _device(asked: str) -> torch.device:
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    """``cuda`` is the first card; ``cuda:1`` the second."""
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = [f"cuda:{number}" for number in range(cards)]
+    there += ["mps", "cpu"] if torch.backends.mps.is_available() else ["cpu"]
     if asked == "auto":
-        return torch.device(next(kind for kind, usable in there.items() if usable))
-    if not there.get(asked):
-        usable = ", ".join(kind for kind, is_there in there.items() if is_there)
-        raise StemdError("STEMD-E004", f"device {asked!r} is not on this machine; it has {usable}")
+        return torch.device(there[0].partition(":")[0])
+    if asked not in (*there, *(["cuda"] if cards else [])):
+        raise StemdError("STEMD-E004", f"device {asked!r} is not on this machine; it has {', '.join(there)}")
     return torch.device(asked)
 
 

@@ -19,8 +19,10 @@ _SHORT = (
     "20 s are four (23.4 s of work), 6 s are two (11.7 s of work). A worker that is loaded saves the rest."
 )
 _NO_CARD = (
-    "No graphics card was at hand for this page: what stemd does there (segments in batches, float16 where it passes "
-    "its gate, pinned transfers, the batch halved when memory runs out) is tested on the CPU and not measured."
+    "No graphics card was at hand for this page, and none of what stemd has for one was measured. Tested on the CPU "
+    "are segments of a track in batches, float16 and bfloat16 where asked for and within their gate, the batch halved "
+    "when memory runs out. Pinned transfers cannot be tested there. stemd has no batches across jobs and no CUDA "
+    "graphs: a card has one worker, which computes one job at a time and decodes and writes beside it."
 )
 
 

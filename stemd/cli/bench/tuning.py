@@ -87,10 +87,10 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def cells(way: Mapping[str, str]) -> tuple[str, str, str]:
     """Matmul, attention and transformer of a way."""
+    transformer = ("all " if way.get("convolutions", "fp32") != "fp32" else "") + way["transformer"]
     if way.get("runtime", "torch") == "torch":
-        return way["matmul"], way["attention"], way["transformer"]
-    whole = way["convolutions"] != "fp32"
-    return way["runtime"], "–", ("all " if whole else "") + way["transformer"]
+        return way["matmul"], way["attention"], transformer
+    return way["runtime"], "–", transformer
 
 
 def error(trial: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ def candidates(device: str, precision: str, transformers: bool) -> list[tuple[Wa
     """The ways worth trying after the plain one: each with its gate (dB) and what it is worth, see ``Trial``.
 
     ``sdpa`` may be a little slower: it needs 200 MiB less. Graphics cards get no other matmul precision: theirs are
-    smaller formats (TF32), which no gate of float32 lets pass.
+    smaller formats (TF32), which no gate of float32 lets pass. Only they are fast at convolutions in a smaller format.
     """
     if precision == "fp32":
         return []
@@ -38,6 +38,8 @@ def candidates(device: str, precision: str, transformers: bool) -> list[tuple[Wa
         found.append((Way("medium", attention), ACCURATE_DB, 0.95))
     if precision in ("bf16", "fp16") and transformers:
         found += [(Way(way.matmul, "sdpa", precision), REDUCED_DB, 0.95) for way, *_ in found[-2:]]
+    if precision in ("bf16", "fp16") and device == "cuda":
+        found.append((Way(attention=attention, transformer=precision, convolutions=precision), REDUCED_DB, 0.95))
     return found
 
 

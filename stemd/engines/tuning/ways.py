@@ -23,8 +23,8 @@ class Way:
     """``matmul``: torch's float32 matmul precision (``medium`` takes oneDNN instead of MKL; with AMX it is bf16).
 
     ``attention``: ``mha`` is torch's own fast path, ``sdpa`` computes it in tiles and needs less memory.
-    ``transformer``: the number format of the transformer. ``convolutions``: that of everything else; torch computes it
-    in float32 always, for in a smaller format it carries most of the error and gains little.
+    ``transformer``: the number format of the transformer. ``convolutions``: that of everything else; torch on a CPU has
+    it in float32 always, for in a smaller format it carries most of the error and gains little there.
     ``runtime``: whose code computes; to ``openvino`` matmul and attention mean nothing.
     """
 
@@ -63,10 +63,12 @@ class Way:
 
     def facts(self) -> dict[str, str]:
         """What a manifest and the header of a checkpoint say of it."""
-        if self.runtime == "torch":
-            return {"precision": _NAMES[self.transformer], "matmul": self.matmul, "attention": self.attention}
         formats = {"precision": _NAMES[self.transformer], "convolutions": _NAMES[self.convolutions]}
-        return {**formats, "runtime": self.runtime, self.runtime: version(self.runtime)}
+        if self.runtime != "torch":
+            return {**formats, "runtime": self.runtime, self.runtime: version(self.runtime)}
+        if self.convolutions == "fp32":
+            del formats["convolutions"]
+        return {**formats, "matmul": self.matmul, "attention": self.attention}
 
 
 @contextmanager
@@ -78,6 +80,9 @@ def in_force(way: Way, network: Any) -> Iterator[None]:
         stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
         torch.set_float32_matmul_precision(way.matmul)
         torch.backends.mha.set_fastpath_enabled(way.attention == "mha")
+        if way.convolutions in _FORMATS:
+            device = next(network.parameters()).device.type
+            stack.enter_context(torch.autocast(device, dtype=_FORMATS[way.convolutions]))
         transformer = getattr(network, "crosstransformer", None)
         if transformer is not None and way.reduced:
             stack.enter_context(_reduced(transformer, _FORMATS[way.transformer]))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from stemd.core.errors import StemdError
 from stemd.core.job import Output
 from stemd.engines.base import SeparationRequest
+from stemd.engines.demucs_engine import DemucsEngine
 from stemd.engines.separate import separate
 from stemd.engines.stub_engine import StubEngine
+from tests.golden import tiny_models
 
 
 class Card(StubEngine):
@@ -58,3 +63,22 @@ def test_no_room_for_one_is_said(ask, tmp_path):
     with pytest.raises(StemdError, match="STEMD-R001"):
         separate(engine, engine.load("stub", tmp_path, "cpu"), ask, lambda progress: None)
     assert engine.seen == [4, 2, 1]
+
+
+def test_torchs_own_word_for_a_full_card(ask, tmp_path, monkeypatch):
+    tiny_models.write_bag(tmp_path / "models", "ht", [tiny_models.htdemucs])
+    engine = DemucsEngine()
+    info = engine.load("ht", tmp_path / "models", "cpu")
+    (network,) = engine._bag.models
+    plain, seen = network.forward, []
+
+    def forward(mix):
+        seen.append(len(mix))
+        if len(mix) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return plain(mix)
+
+    monkeypatch.setattr(network, "forward", forward)
+    result = separate(engine, info, replace(ask, options={"batch": 8}), lambda progress: None)
+    assert result.settings["batch"] == 2 and seen[:3] == [8, 4, 2] and max(seen[2:]) == 2
+    assert result.warnings == ("memory was too small for its batch: it was done with 2 segments at once",)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from stemd.core.errors import StemdError
 from stemd.engines.base import Engine, TrackStats, create
-from stemd.engines.demucs_engine import DemucsEngine
+from stemd.engines.demucs_engine import DemucsEngine, _device
 from stemd.engines.demucs_options import DemucsOptions, parse_options
 
 
@@ -77,6 +77,15 @@ def test_devices():
     if not torch.cuda.is_available():
         with failing("STEMD-E004"):
             DemucsEngine().load("nano", Path("/nonexistent"), "cuda")
+
+
+def test_a_card_by_its_number(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert _device("cuda:1") == torch.device("cuda:1") and _device("cuda") == _device("auto") == torch.device("cuda")
+    with failing("STEMD-E004") as caught:
+        _device("cuda:2")
+    assert "it has cuda:0, cuda:1, cpu" in caught.value.message
 
 
 def put(store: Path, metadata: dict[str, str] | None) -> None:

@@ -112,7 +112,10 @@ def test_what_is_tried():
     assert [way for way, *_ in asked("cpu", "auto", transformers=False)] == [Way("medium")]
     reduced = [(way.transformer, gate) for way, gate, _ in asked("cpu", "bf16", transformers=True)]
     assert reduced == [("fp32", -100), ("fp32", -100), ("bf16", -50), ("bf16", -50)]
-    assert {way.matmul for way, *_ in asked("cuda", "fp16", transformers=True)} == {"highest"}
+    on_a_card = [way for way, *_ in asked("cuda", "fp16", transformers=True)]
+    assert {way.matmul for way in on_a_card} == {"highest"} and on_a_card[-1].convolutions == "fp16"
+    assert [way.convolutions for way, *_ in asked("cuda", "bf16", transformers=False)] == ["bf16"]
+    assert not any(way.convolutions != "fp32" for way, *_ in asked("cpu", "bf16", transformers=True))
 
 
 def test_trials_on_a_real_network_leave_it_as_it_was():
@@ -125,6 +128,20 @@ def test_trials_on_a_real_network_leave_it_as_it_was():
     assert trials[0].error_db == -math.inf and trials[1].passed and trials[1].error_db < -100
     assert trials[1].error_db + 20 < trials[3].error_db < -80, "bf16 was not in force, or not in the transformer only"
     assert network.use_train_segment and all(each.seconds > 0 for each in trials)
+
+
+@pytest.mark.parametrize("form", ["bf16", "fp16"])
+@pytest.mark.parametrize("kind", [tiny_models.htdemucs, tiny_models.hdemucs, tiny_models.demucs])
+def test_everything_in_a_smaller_format(kind, form):
+    """Chosen on graphics cards only; the CPU computes it all the same."""
+    network = kind().eval()
+    sound = demucs_tuner.sound(network, int(network.segment * network.samplerate))
+    way = Way(attention="sdpa", transformer=form, convolutions=form)
+    _, plain = demucs_tuner.timed(network, sound, Way())
+    _, answer = demucs_tuner.timed(network, sound, way)
+    assert answer.dtype == torch.float32 and -80 < demucs_tuner.error_db(answer, plain) < -20
+    assert way.what == "everything" and way.facts()["convolutions"] == way.facts()["precision"] != "float32"
+    assert torch.equal(demucs_tuner.timed(network, sound, Way())[1], plain), "it was not set back"
 
 
 def test_an_engine_remembers(tmp_path, monkeypatch):
