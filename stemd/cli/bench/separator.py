@@ -7,14 +7,13 @@ not there (its ``Separator.download_model_files``); so with both in place it nee
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stemd.cli.bench.figures import Run
-from stemd.cli.bench.processes import program, running, watch
-from stemd.cli.bench.sides import require
+from stemd.cli.bench.processes import program
+from stemd.cli.bench.sides import require, timed
 
 _LISTS = (
     "vr_download_list", "mdx_download_list", "mdx_download_vip_list", "mdx23c_download_list",
@@ -58,12 +57,10 @@ class AudioSeparator:
         settings = ["-m", f"{self.model}.yaml", "--model_file_dir", str(self.repo), "--output_dir", str(self.out)]
         equal = ["--demucs_shifts", "0", "--demucs_overlap", "0.25", "--normalization", "1.0"]
         command = [str(self.program), *settings, *equal, "--output_format", "WAV", *map(str, files)]
-        started = time.perf_counter()
-        with running(command, log, self.threads, {"TMPDIR": str(self.repo)}) as process:
-            run = watch(process, lambda: process.poll() is not None, started)
+        run, code = timed(command, log, self.threads, {"TMPDIR": str(self.repo)})
         for file in files:
             self._sort(file)
-        require("audio-separator", process.returncode, [self.result(file) for file in files], log)
+        require("audio-separator", code, [self.result(file) for file in files], log)
         return run
 
     def result(self, file: Path) -> Path:

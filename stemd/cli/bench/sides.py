@@ -40,10 +40,8 @@ class Demucs:
             StemdError: STEMD-E006, it failed.
         """
         log = self.repo / "demucs.log"
-        started = time.perf_counter()
-        with running([*self._command(), *map(str, files)], log, self.threads) as process:
-            run = watch(process, lambda: process.poll() is not None, started)
-        require("demucs", process.returncode, [self.result(file) for file in files], log)
+        run, code = timed([*self._command(), *map(str, files)], log, self.threads)
+        require("demucs", code, [self.result(file) for file in files], log)
         return run
 
     def result(self, file: Path) -> Path:
@@ -74,11 +72,19 @@ class Spleeter:
         log = self.out.with_name("spleeter.log")
         words = ["separate", "-p", f"spleeter:{self.model}", "-o", str(self.out), *map(str, files)]
         extra = {"MODEL_PATH": str(self.store), "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-        started = time.perf_counter()
-        with running([str(self.python), "-m", "spleeter", *words], log, self.threads, extra) as process:
-            run = watch(process, lambda: process.poll() is not None, started)
-        require("spleeter", process.returncode, [self.out / file.stem for file in files], log)
+        run, code = timed([str(self.python), "-m", "spleeter", *words], log, self.threads, extra)
+        require("spleeter", code, [self.out / file.stem for file in files], log)
         return run
+
+
+def timed(
+    command: Sequence[str], log: Path, threads: int, extra: Mapping[str, str] | None = None
+) -> tuple[Run, int | None]:
+    """A command from its start to its end, and its exit status."""
+    started = time.perf_counter()
+    with running(command, log, threads, extra) as process:
+        run = watch(process, lambda: process.poll() is not None, started)
+    return run, process.returncode
 
 
 def require(program: str, code: int | None, results: Sequence[Path], log: Path) -> None:
