@@ -10,7 +10,9 @@ from xml.sax.saxutils import escape
 
 from stemd.cli.bench import figures, goals, tuning
 
-_LEFT, _WIDTH, _ROW, _BAR = 330, 760, 44, 18
+_LEFT, _WIDTH, _ROW, _BAR = 330, 840, 44, 18
+#: Room for what stands behind a bar.
+_WORDS = 150
 _STEMD, _OTHER = "#2f6f8f", "#b9c4c9"
 _SHORT = (
     "A track is cut into as few segments as cover it: htdemucs looks at 7.8 s and advances 5.85 s, so 6 s of sound are "
@@ -148,7 +150,7 @@ def _trial(trial: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
 def picture(workloads: Sequence[Mapping[str, Any]]) -> str:
     """Two bars for each workload, seconds to the right, with a line from the least to the most."""
     longest = max(side["seconds"]["max"] for each in workloads for side in (each["stemd"], each["other"]))
-    scale = (_WIDTH - _LEFT - 70) / longest
+    scale = (_WIDTH - _LEFT - _WORDS) / longest
     parts = []
     for number, each in enumerate(workloads):
         top = 10 + number * _ROW

@@ -309,7 +309,7 @@ def test_a_report_is_a_page_a_picture_and_a_document(tmp_path: Path):
 
 
 LENGTHS = {
-    "model": "nano",
+    "model": "htdemucs-random",
     "tracks": [
         {"minutes": 6.0, "peak_rss": 700 * MIB, "seconds": 40.0, "first_block": 1.5, "realtime": 9.0},
         {"minutes": 60.0, "peak_rss": 710 * MIB, "seconds": 400.0, "first_block": 9.25, "realtime": 9.0},
@@ -343,6 +343,13 @@ def test_each_goal_is_reached_missed_or_not_measured():
     assert found["drop → claim, p99"] == ("120 ms", "MISSED")
     assert found["Spleeter, 5 min, memory"] == ("not measured", "")
     assert found["worker ready, libraries and model loaded"] == ("not measured", "")
+
+
+def test_the_lengths_of_a_smaller_model_reach_no_goal():
+    rows = goals.rows(document(300.0, lengths={**LENGTHS, "model": "nano"}))
+    found = {row[0]: row[3] for row in rows}
+    names = ("peak memory, one hour", "and above that of 5 or 6 minutes", "first finished block of one hour")
+    assert {found[name] for name in names} == {"not measured"}
 
 
 def test_what_was_too_short_has_no_verdict():
