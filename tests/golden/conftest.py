@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from demucs.api import Separator
 
 from stemd.core.job import Output
-from stemd.engines.base import ModelInfo, SeparationRequest, SeparationResult
+from stemd.engines.base import CancelledError, ModelInfo, Progress, SeparationRequest, SeparationResult
 from stemd.engines.demucs_engine import DemucsEngine
 from stemd.engines.separate import separate
 from tests.golden import tiny_models
@@ -91,3 +92,28 @@ def run(tmp_path: Path) -> Callable[..., SeparationResult]:
         return result, files
 
     return separate_array
+
+
+@pytest.fixture
+def separated(tmp_path: Path) -> Callable[..., tuple[SeparationResult, list[str]]]:
+    """A track with checkpoints, below a folder of that name: what came of it, and its stems' hashes.
+
+    Cancelled once ``stop`` of it is done; the same name again goes on from there.
+    """
+
+    def run(name: str, loaded: tuple[DemucsEngine, ModelInfo], stop: float = 2.0) -> tuple[SeparationResult, list[str]]:
+        home = tmp_path / name
+        for folder in ("chunks", "out"):
+            (home / folder).mkdir(parents=True, exist_ok=True)
+        soundfile.write(home / "song.wav", noise(20_001), RATE, subtype="FLOAT")
+        output = Output("wav", "24")
+        asked = SeparationRequest(home / "song.wav", home / "chunks", home / "out", 4, output, checkpoint=0.5)
+
+        def report(progress: Progress) -> None:
+            if progress.fraction >= stop:
+                raise CancelledError
+
+        result = separate(*loaded, asked, report)
+        return result, [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(asked.out.iterdir())]
+
+    return run

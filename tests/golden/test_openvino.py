@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
-import soundfile
 
-from stemd.core.job import Output
-from stemd.engines.base import CancelledError, SeparationRequest
+from stemd.engines.base import CancelledError
 from stemd.engines.demucs_engine import DemucsEngine
 from stemd.engines.exported.runtime import installed
-from stemd.engines.separate import separate
-from tests.golden.conftest import RATE, noise, reference
+from tests.golden.conftest import noise, reference
 from tests.golden.test_demucs_reference import assert_equal
 
 pytestmark = [
@@ -48,22 +43,7 @@ def test_a_bag_equals_the_reference(exported, store, run):
     assert not result.warnings
 
 
-def test_a_resumed_track_is_bit_identical_and_chunks_of_torch_are_not_used(exported, store, tmp_path):
-    def separated(name, loaded, stop=2.0):
-        home = tmp_path / name
-        for folder in ("chunks", "out"):
-            (home / folder).mkdir(parents=True, exist_ok=True)
-        soundfile.write(home / "song.wav", noise(20_001), RATE, subtype="FLOAT")
-        output = Output("wav", "24")
-        asked = SeparationRequest(home / "song.wav", home / "chunks", home / "out", 4, output, checkpoint=0.5)
-
-        def report(progress):
-            if progress.fraction >= stop:
-                raise CancelledError
-
-        result = separate(*loaded, asked, report)
-        return result, [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(asked.out.iterdir())]
-
+def test_a_resumed_track_is_bit_identical_and_chunks_of_torch_are_not_used(exported, store, separated):
     whole = separated("whole", exported("ht"))
     with pytest.raises(CancelledError):
         separated("broken", exported("ht"), stop=0.6)

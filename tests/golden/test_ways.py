@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import pytest
-import soundfile
 
-from stemd.core.job import Output
-from stemd.engines.base import CancelledError, SeparationRequest
+from stemd.engines.base import CancelledError
 from stemd.engines.demucs_engine import DemucsEngine
-from stemd.engines.separate import separate
 from stemd.engines.tuning import demucs_tuner
 from stemd.engines.tuning.trials import Trial
 from stemd.engines.tuning.ways import Way
-from tests.golden.conftest import RATE, noise, reference
+from tests.golden.conftest import noise, reference
 from tests.golden.test_demucs_reference import assert_equal
 
 pytestmark = pytest.mark.golden
@@ -43,22 +39,7 @@ def test_equals_the_reference(way, tuned, store, run):
     assert_equal(found, reference(store, "mixed", mix))
 
 
-def test_a_resumed_track_is_bit_identical_and_chunks_of_another_way_are_not_used(tuned, tmp_path):
-    def separated(name, loaded, stop=2.0):
-        home = tmp_path / name
-        for folder in ("chunks", "out"):
-            (home / folder).mkdir(parents=True, exist_ok=True)
-        soundfile.write(home / "song.wav", noise(20_001), RATE, subtype="FLOAT")
-        output = Output("wav", "24")
-        asked = SeparationRequest(home / "song.wav", home / "chunks", home / "out", 4, output, checkpoint=0.5)
-
-        def report(progress):
-            if progress.fraction >= stop:
-                raise CancelledError
-
-        result = separate(*loaded, asked, report)
-        return result, [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(asked.out.iterdir())]
-
+def test_a_resumed_track_is_bit_identical_and_chunks_of_another_way_are_not_used(tuned, separated):
     fast, reduced = tuned("ht", Way("medium", "sdpa")), tuned("ht", Way("medium", "sdpa", "bf16"))
     whole = separated("whole", fast)
     with pytest.raises(CancelledError):
