@@ -82,6 +82,7 @@ def loaded(engine: str, model: str, folder: Path) -> tuple[Engine, Any, Callable
         info = made.load(model, spleeter_setup.checkpoint(model), "cpu")
         return made, info, lambda wave: spleeter_setup.reference(model, [wave], folder)[0]
     from stemd.engines import models
+    from stemd.engines.demucs_engine import DemucsEngine
     from stemd.engines.reference import export
     from tests.golden import tiny_models
     from tests.golden.conftest import reference
@@ -94,9 +95,11 @@ def loaded(engine: str, model: str, folder: Path) -> tuple[Engine, Any, Callable
         store, members = folder / "store", _networks()[model]
         rows = [[float(row == stem) for stem in range(4)] for row in range(4)] if len(members) == 4 else None
         tiny_models.write_bag(store, name, members, rows)
-    made = create("demucs")
-    repository = folder / "repo" if model == "nano" else store
-    return made, made.load(name, store, "cpu"), lambda wave: reference(repository, name, wave)
+    made, repository = DemucsEngine(), folder / "repo" if model == "nano" else store
+    info = made.load(name, store, "cpu")
+    made.prefer_runtime("torch")
+    made.tune("auto", None)  # as a worker does by default
+    return made, info, lambda wave: reference(repository, name, wave)
 
 
 def parity(engine: str, model: str, folder: Path) -> float:
