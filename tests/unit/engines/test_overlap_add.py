@@ -96,3 +96,41 @@ def test_sliding_buffer_forgets_and_reads_zero_where_nothing_was_written():
     buffer.drop(40)
     buffer.write(38, np.arange(1, 5, dtype=np.float32)[:, None])
     assert buffer.span(40, 44).ravel().tolist() == [3, 4, 0, 0]
+
+
+class Turned(Doubling):
+    """As torch answers: the channels' frames one after the other in memory."""
+
+    def separate_segments(self, lane: Lane, batch: np.ndarray) -> Mapping[str, np.ndarray]:
+        answer = super().separate_segments(lane, np.ascontiguousarray(batch.transpose(0, 2, 1)))
+        return {stem: values.transpose(0, 2, 1) for stem, values in answer.items()}
+
+
+def plainly(lanes, track, shift, gain) -> np.ndarray:
+    """The rules over the whole track at once, frame by frame in float32."""
+    out, divisors = np.zeros((len(track), 2, 2), np.float32), np.zeros(2, np.float32)
+    for lane in lanes:
+        sums, weights = np.zeros_like(out), np.zeros(len(track), np.float32)
+        for start in range(-lane.lead, len(track), lane.stride):
+            begin, end = max(0, start), min(start + lane.segment, len(track))
+            if end > begin:
+                weight = triangle(lane.segment)[begin - start : end - start]
+                seen = (track[begin:end] - np.float32(shift)) / np.float32(gain)
+                for stem, values in enumerate((seen, 2 * seen)):
+                    sums[begin:end, stem] += weight[:, None] * values
+                weights[begin:end] += weight
+        share = np.array([lane.weights["same"], lane.weights["twice"]], np.float32)
+        out += sums / weights[:, None, None] * share[:, None]
+        divisors += share
+    out /= divisors[:, None]
+    return out * np.float32(gain) + np.float32(shift)
+
+
+@pytest.mark.parametrize("engine", [Doubling, Turned])
+def test_rows_and_strips_change_no_bit(engine):
+    track = np.random.default_rng(3).standard_normal((50_001, 2)).astype(np.float32)
+    lanes = [
+        Lane(0, 40_000, 17_000, 0, {"same": 0.7, "twice": 1.1}),
+        Lane(1, 21_000, 9_000, 333, {"same": 0.9, "twice": 0.2}),
+    ]
+    assert np.array_equal(run(lanes, track, engine(), block=4096), plainly(lanes, track, 0.5, 3.0))
