@@ -20,8 +20,9 @@ from typing import Any
 from stemd.core.access import Person
 from stemd.core.config import Config
 from stemd.core.errors import StemdError
+from stemd.core.sockets import short
 from stemd.ops import logs
-from stemd.ops.asking import MAX_MESSAGE, request, short, socket_path
+from stemd.ops.asking import MAX_MESSAGE, request, socket_path
 
 __all__ = ["ControlServer", "request", "socket_path"]
 

@@ -78,7 +78,7 @@ class Dispatcher:
         well &= survives(self.runs.finish_made)
         tended = survives(self.runs.enforce_limits, now)
         well &= survives(self.runs.reconcile)
-        for part in (self.assignment.trim, self._try_again, self.prober.trim):
+        for part in (self.assignment.trim, self._try_again, self.prober.trim, self._tend_cards):
             well &= survives(part, now)
         self._count()
         self.progressed = scanned and started and tended
@@ -94,6 +94,9 @@ class Dispatcher:
     def _start(self, now: float) -> None:
         self.assignment.assign()
         self.assignment.keep_loaded(now)
+
+    def _tend_cards(self, now: float) -> None:
+        self.pool.cards.tend([worker.setup for worker in self.pool.workers], now)
 
     def _try_again(self, now: float) -> None:
         if now >= self._again_due:

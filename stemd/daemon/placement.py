@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from stemd.core.config import Config
 from stemd.core.errors import StemdError
 from stemd.core.fairness import Waiting
 from stemd.core.job import Limits, Request
 from stemd.core.request import default_model
+from stemd.daemon import cards
 from stemd.daemon.live import Live
 from stemd.daemon.pool import Worker, WorkerState
 from stemd.engines import base, environments, models
@@ -30,19 +32,22 @@ def waiting(live: Live) -> Waiting:
 
 def setup_for(request: Request, config: Config, ooms: int = 0) -> Setup:
     """The worker a request needs; one that ran out of memory with smaller chunks too gets another device."""
-    device = config.engine(request.engine).device if ooms < 2 else "cpu"
+    settings = config.engine(request.engine)
+    device = settings.device if ooms < 2 else "cpu"
     environment = str(config.environment(request.engine)) if environments.own_environment(request.engine) else ""
-    return Setup(
+    setup = Setup(
         request.engine,
         request.model,
         str(config.paths.models),
         device,
         environment,
         supply_of(config),
-        config.engine(request.engine).precision,
+        settings.precision,
         str(config.tuning),
-        config.engine(request.engine).runtime,
+        settings.runtime,
+        0 if settings.together == "auto" else int(settings.together),
     )
+    return replace(setup, card=cards.address(config, setup))
 
 
 def supply_of(config: Config) -> models.Supply:

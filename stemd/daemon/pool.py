@@ -18,23 +18,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
+from stemd.core.environment import scrubbed
 from stemd.core.errors import StemdError
 from stemd.core.job import Limits
 from stemd.core.limits import Action, Limit, Usage
+from stemd.daemon.cards import Cards
 from stemd.worker import wire
 from stemd.worker.setup import Setup
 
-#: What a worker inherits from the daemon's environment; everything else stays out.
-_PASSED_ON = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "CUDA_VISIBLE_DEVICES", "TZ"})
-#: And what it needs to fetch a model; the proxies' names are written in capitals or not.
-_NETWORK = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "STEMD_OFFLINE"})
-#: Which of their kernels the libraries take where a person has chosen: other ones give other last bits.
-_KERNELS = frozenset(
-    {"OPENBLAS_CORETYPE", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA"}
-    | {"NPY_DISABLE_CPU_FEATURES"}
-)
-#: glibc keeps freed blocks instead of giving them back page by page: a fifth to a third faster, same numbers.
-_MALLOC = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592:glibc.malloc.hugetlb=1"
 _STDERR_TAIL = 8192
 
 
@@ -114,6 +105,7 @@ class Pool:
     def __init__(self, selector: selectors.BaseSelector, owner: Owner, keeper: Keeper | None = None) -> None:
         self._selector, self._owner, self._keeper = selector, owner, keeper
         self.workers: list[Worker] = []
+        self.cards = Cards()
 
     def idle(self, setup: Setup) -> Worker | None:
         """A worker that has this model loaded and nothing to do."""
@@ -132,7 +124,13 @@ class Pool:
         return [w for w in self.workers if w.state is WorkerState.STARTING and w.killed_for is None]
 
     def start(self, setup: Setup, threads: int, job_id: str | None = None) -> Worker:
-        """Start a process that loads ``setup``, for a job or for what comes first; it reports ready or unready."""
+        """Start a process that loads ``setup``, for a job or for what comes first; it reports ready or unready.
+
+        Raises:
+            OSError: none can be started.
+        """
+        if setup.card:
+            self.cards.want(setup, threads)
         process = subprocess.Popen(
             [sys.executable, "-I", "-m", "stemd.worker", setup.to_json()],
             stdin=subprocess.PIPE,
@@ -254,21 +252,3 @@ def _explain(status: int) -> str:
     if status >= 0:
         return f"exit status {status}"
     return f"signal {signal.Signals(-status).name}"
-
-
-def scrubbed(environ: Mapping[str, str], threads: int) -> dict[str, str]:
-    """What a process of ours gets of ``environ``, for ``threads`` threads."""
-    known = _PASSED_ON | _KERNELS
-    passed = {key: value for key, value in environ.items() if key in known or key.upper() in _NETWORK}
-    counts = {key: str(threads) for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    return {
-        **passed,
-        **counts,
-        "GLIBC_TUNABLES": _MALLOC,
-        # Threads that spin for long fight each other for a busy machine's cores (a job took 20 times as long); those
-        # that sleep at once are woken too late (nano took 1.9 times as long): so they turn 1,000 times first.
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "GOMP_SPINCOUNT": "1000",
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONUNBUFFERED": "1",
-    }

@@ -14,8 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+from stemd.core.environment import scrubbed
 from stemd.core.job import Length
-from stemd.daemon.pool import scrubbed
 
 #: The process ends after so many seconds without a question.
 _IDLE = 60.0

@@ -74,7 +74,7 @@ class Scaling:
             self._measure()
         for worker in self._pool.workers:
             if worker.facts:
-                self._alone[worker.setup.engine] = worker.facts.get("device", "cpu") != "cpu" or not worker.threaded
+                self._alone[worker.setup.engine] = _computes_alone(worker)
         self._host = Host(self._cores, self._budget(), self._strained)
         self._demands = {each.engine: each for each in self._demand(now)}
         for engine, target in autoscale.plan(self._host, list(self._demands.values())).items():
@@ -286,9 +286,15 @@ def threads_of_checkpoints(live: Live) -> int | None:
     return made_with if isinstance(made_with, int) and made_with > 0 else None
 
 
+def _computes_alone(worker: Worker) -> bool:
+    """Whether a second one would be in its way: on a card that each uses for itself, or with threads of its own."""
+    facts = worker.facts
+    return (facts.get("device", "cpu") != "cpu" and "together" not in facts) or not worker.threaded
+
+
 def _on_gpu(setups: Iterable[Setup]) -> bool:
     """A guess, until a worker has said where it computes."""
-    devices = {setup.device for setup in setups}
+    devices = {setup.device for setup in setups if not setup.card}
     return any(device.startswith(("cuda", "mps")) for device in devices) or ("auto" in devices and _NVIDIA.exists())
 
 

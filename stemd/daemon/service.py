@@ -306,6 +306,7 @@ class Service:
         deadline = time.monotonic() + 5
         while pool.workers and time.monotonic() < deadline:
             self._hear(0.1)
+        pool.cards.close()
         logs.get().info(
             "stopped", **{outcome.value: number for outcome, number in self._dispatcher.board.ended.items()}
         )

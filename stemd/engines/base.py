@@ -160,6 +160,15 @@ class Portable(Protocol):
         ...
 
 
+@runtime_checkable
+class OnCard(Protocol):
+    """An engine whose networks may be computed by the process that a graphics card has for all its workers."""
+
+    def compute_on(self, address: Path) -> None:
+        """Leave computing to the process that listens at ``address``. Called before ``load``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SeparationRequest:
     """Everything a separation needs; no spool, user or configuration in it.

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from stemd.core.errors import StemdError
 from stemd.engines import models
 from stemd.engines.base import Lane, ModelInfo, Scaling, TrackStats
+from stemd.engines.cards.card import Card
 from stemd.engines.demucs_options import LEAST_SEGMENT, DemucsOptions, parse_options
 from stemd.engines.exported.core import memory
 from stemd.engines.memory import give_back
@@ -58,19 +59,36 @@ class DemucsEngine:
         self._runtime, self._unused = "auto", ""
         self._members: set[int] = set()
         self._cores: Cores | None = None
+        self._card: Card | None = None
+        self._on_card: Mapping[str, Any] = {}
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+    @property
+    def way(self) -> Way:
+        """How the networks are computed."""
+        return self._way
+
+    def network(self, member: int) -> Any:
+        return self._bag.models[member]
 
     @property
     def version(self) -> str:
         return version("demucs")
+
+    def compute_on(self, address: Path) -> None:
+        self._card = Card(address)
 
     def load(self, model: str, store: Path, device: str) -> ModelInfo:
         """Check the model's files against their recorded sha256, load them, and put the networks on ``device``.
 
         Raises:
             StemdError: STEMD-M001 to M004, STEMD-E002 (a quantised model needs ``diffq``), STEMD-E004 (no such
-                device), STEMD-R001.
+                device), STEMD-E006 (the card's process cannot be reached), STEMD-R001.
         """
-        self._device = _device(device)
+        self._device = torch.device("cpu") if self._card else _device(device)
         hashes = models.verify(model, store)
         folder = models.find(model, store)
         bag = models.read_bag(folder)
@@ -85,6 +103,8 @@ class DemucsEngine:
             raise StemdError("STEMD-M004", f"{model} is for {self._bag.audio_channels} channels; stemd gives it 2")
         longest = self._bag.max_allowed_segment
         self._sha256, self._way = _fingerprint(hashes), Way()
+        if self._card is not None:
+            self._meet(self._card, device)
         return ModelInfo(
             name=model,
             stems=tuple(self._bag.sources),
@@ -93,6 +113,23 @@ class DemucsEngine:
             sha256=self._sha256,
             max_segment=None if longest == float("inf") else float(longest),
         )
+
+    def _meet(self, card: Card, device: str) -> None:
+        """Leave the networks to the card's process, if it has a card; without one they are computed here."""
+        told = card.greet(len(self._bag.sources))
+        if "none" in told:
+            card.close()
+            self._card, self._device = None, _device(device)
+            self._bag.to(self._device)
+            return
+        self._on_card = told["ready"]
+        self._device = torch.device(self._on_card["device"])
+        self._give_up_weights()
+
+    def _give_up_weights(self) -> None:
+        self._bag.to("meta")
+        gc.collect()
+        give_back()
 
     def prefer_runtime(self, name: str) -> None:
         self._runtime = name
@@ -103,16 +140,17 @@ class DemucsEngine:
         Where OpenVINO computes, the networks give up their own weights; only ``load`` brings them back.
         """
         networks = self._bag.models
-        with _memory_errors(), _denormals_flushed():
+        if self._card is not None:
+            self._way, self._error_db = Way.of(self._on_card["way"]), self._on_card["error_db"]
+            return self._on_card
+        with _memory_errors(), denormals_flushed():
             found: Mapping[str, Any] = tune(networks, self._device, precision, self._sha256, folder)
             asked = (precision, self._runtime)
             found, self._cores = consider(found, networks, self._device, asked, self._sha256, folder)
         self._way, self._error_db = Way.of(found["way"]), found["error_db"]
         self._unused = found["openvino"] if self._runtime == "openvino" and self._cores is None else ""
         if self._cores is not None:
-            self._bag.to("meta")
-            gc.collect()
-            give_back()
+            self._give_up_weights()
         return found
 
     def use_threads(self, count: int) -> None:
@@ -132,7 +170,8 @@ class DemucsEngine:
         The offsets of shifts come from ``seed`` and are drawn for all members, so they are the same for any ``stems``.
         """
         longest = self._bag.max_allowed_segment
-        self._options = chosen = parse_options(options, float(longest), self._device.type)
+        together = self._on_card.get("together")
+        self._options = chosen = parse_options(options, float(longest), self._device.type, together)
         draw = random.Random(chosen.seed)  # noqa: S311 - repeatable on purpose
         rate, furthest = self._bag.samplerate, int(0.5 * self._bag.samplerate)
         lanes = []
@@ -167,6 +206,8 @@ class DemucsEngine:
 
     def begin(self, stats: TrackStats) -> Scaling:
         """Demucs sees the track less its mean and divided by its deviation."""
+        if self._card is not None:
+            self._card.begin()
         return Scaling(stats.mean, stats.std + _LEAST_DEVIATION)
 
     def window(self, lane: Lane, frames: int) -> int:
@@ -183,20 +224,48 @@ class DemucsEngine:
         Raises:
             StemdError: STEMD-R001.
         """
-        network = self._bag.models[lane.member]
-        with _memory_errors(), _denormals_flushed(), torch.inference_mode(), in_force(self._way, network):
-            mix = torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 2, 1)))
-            if self._device.type == "cuda":
-                mix = mix.pin_memory()  # the card fetches it by itself
-            if self._cores is not None:
-                answer = self._cores.answer(lane.member, mix, self._way).numpy()
-            else:
-                answer = network(mix.to(self._device, non_blocking=True)).float().cpu().numpy()
+        with _memory_errors(), denormals_flushed(), torch.inference_mode():
+            answer = self._answer(lane.member, torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 2, 1)))).numpy()
         return {
             stem: answer[:, index].transpose(0, 2, 1)
             for index, stem in enumerate(self._bag.sources)
             if stem in lane.weights
         }
+
+    def _answer(self, member: int, mix: torch.Tensor) -> torch.Tensor:
+        """What a network gives for ``mix`` (segments × channels × frames), wherever it is computed."""
+        if self._card is not None:
+            return self._card.answer(member, mix, self._way)
+        if self._cores is not None:
+            with in_force(self._way, self._bag.models[member]):
+                return self._cores.answer(member, mix, self._way)
+        if self._device.type == "cuda":
+            mix = mix.pin_memory()  # the card fetches it by itself
+        return self.compute(member, mix).cpu()
+
+    def compute(self, member: int, mix: torch.Tensor) -> torch.Tensor:
+        """What a network gives for ``mix`` (segments × channels × frames), in float32, on the engine's device."""
+        network = self._bag.models[member]
+        with in_force(self._way, network):
+            answer: torch.Tensor = network(mix.to(self._device, non_blocking=True)).float()
+        return answer
+
+    def usual_frames(self) -> list[int]:
+        """Of each network, the frames of a segment of usual length."""
+        lanes = self.lanes({}, self._bag.sources)
+        windows = {lane.member: self.window(lane, lane.segment) for lane in lanes}
+        return [windows.get(member, 0) for member in range(len(self._bag.models))]
+
+    @contextmanager
+    def failures(self) -> Iterator[None]:
+        """What goes wrong in a network, as what ``separate_segments`` and whoever calls it would raise."""
+        try:
+            with _memory_errors():
+                yield
+        except StemdError:
+            raise
+        except Exception as error:
+            raise StemdError("STEMD-E006", f"{type(error).__name__}: {error}") from error
 
     def notes(self, stats: TrackStats) -> Sequence[str]:
         way, warned = self._way, []
@@ -213,13 +282,15 @@ class DemucsEngine:
             "threads": torch.get_num_threads(),
             "torch": str(torch.__version__),
             **self._options.facts(),
+            **({"together": self._on_card["together"]} if self._card else {}),
         }
 
     def close(self) -> None:
-        if self._cores is not None:
-            self._cores.close()
+        for elsewhere in (self._cores, self._card):
+            if elsewhere is not None:
+                elsewhere.close()
         self._bag = self._cores = None
-        if self._device.type == "cuda":
+        if self._device.type == "cuda" and self._card is None:
             torch.cuda.empty_cache()
 
 
@@ -287,7 +358,7 @@ def _memory_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _denormals_flushed() -> Iterator[None]:
+def denormals_flushed() -> Iterator[None]:
     """Numbers next to nothing count as 0 in here: a CPU is far slower on them, and fade-outs are full of them."""
     torch.set_flush_denormal(True)
     try:

@@ -28,8 +28,11 @@ LEAST_SEGMENT = 0.1
 _DEFAULT_BATCH = {"cuda": 4}
 
 
-def parse_options(options: Mapping[str, Any], longest: float, device: str) -> DemucsOptions:
-    """Check ``options``; ``longest`` is the longest segment of the model in seconds (may be infinite).
+def parse_options(
+    options: Mapping[str, Any], longest: float, device: str, together: int | None = None
+) -> DemucsOptions:
+    """Check ``options``; ``longest`` is the longest segment of the model in seconds (may be infinite), ``together`` how
+    many segments are computed at once whatever a job wants.
 
     Raises:
         StemdError: STEMD-E004, naming the option.
@@ -41,5 +44,5 @@ def parse_options(options: Mapping[str, Any], longest: float, device: str) -> De
         shifts=whole(options, "shifts", 0, 0, 20),
         segment=None if segment is None else number(options, "segment", 0, LEAST_SEGMENT, longest),
         seed=whole(options, "seed", 0, 0, 2**32),
-        batch=whole(options, "batch", _DEFAULT_BATCH.get(device, 1), 1, 64),
+        batch=whole(options, "batch", together or _DEFAULT_BATCH.get(device, 1), 1, 64),
     )

@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from stemd.core.errors import StemdError
+from stemd.core.sockets import short
 
 #: More than so many bytes are no message, and no answer.
 MAX_MESSAGE, _MAX_ANSWER = 1 << 20, 1 << 25
@@ -42,16 +43,6 @@ def socket_path(home: Home) -> Path:
     """Where the daemon of these spools listens: daemons of one user share the folder, so the spool is in the name."""
     root = home.spool[0]
     return home.run_of(root) / f"control-{hashlib.sha256(os.fsencode(root)).hexdigest()[:12]}.sock"
-
-
-@contextmanager
-def short(path: Path) -> Iterator[str]:
-    """A name for the socket that fits the 108 bytes of ``sun_path`` however deep its folder is."""
-    descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{path.name}"
-    finally:
-        os.close(descriptor)
 
 
 def request(home: Home, message: Mapping[str, Any], patience: float = _TIMEOUT) -> dict[str, Any]:

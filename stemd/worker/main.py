@@ -6,7 +6,6 @@ it leaves there is resumed or thrown away by whoever comes next. It never outliv
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
 import queue
@@ -21,11 +20,13 @@ from typing import Any, BinaryIO
 
 from stemd.core.errors import StemdError
 from stemd.core.job import Job
+from stemd.core.processes import die_with_parent
 from stemd.engines.base import (
     CancelledError,
     Engine,
     Mixer,
     ModelInfo,
+    OnCard,
     Portable,
     Progress,
     Threaded,
@@ -41,7 +42,6 @@ from stemd.worker.rlimits import files_within
 from stemd.worker.run import Run, run_job
 from stemd.worker.setup import Setup
 
-_PR_SET_PDEATHSIG = 1
 _PROGRESS_INTERVAL = 0.5
 #: What Python says when the system refuses a thread, and what a thread's stack takes (bytes).
 _THREAD, _STACK = "can't start new thread", 8 << 20
@@ -105,13 +105,15 @@ class Reporter:
 def main() -> None:
     """Serve until told to exit, or until the daemon is gone."""
     setup = Setup.from_json(sys.argv[1])
-    _die_with_parent()
+    die_with_parent()
     link = Link(sys.stdin.buffer, _own_output())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     started = time.monotonic()
     try:
         engine = create(setup.engine, Path(setup.environment) if setup.environment else None)
+        if setup.card and isinstance(engine, OnCard):
+            engine.compute_on(Path(setup.card))
         model = load(engine, setup, link.send)
         tuned = _tuned(engine, setup)
     except Exception as error:
@@ -206,10 +208,3 @@ def _own_output() -> BinaryIO:
     own = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return own
-
-
-def _die_with_parent() -> None:
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent or parent == 1:
-        os._exit(0)

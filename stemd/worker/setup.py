@@ -15,7 +15,9 @@ class Setup:
     ``environment`` is the folder of the engine's own Python environment, empty where it has none;
     ``supply`` says whether and how the model may be fetched if it is not in the store. ``precision`` is what the
     engine may compute in, ``tuning`` the folder where what is fastest here is remembered (empty: nowhere), ``runtime``
-    what computes (``base.Portable``).
+    what computes (``base.Portable``). ``card`` is where the process listens that computes for all workers of a card
+    (``base.OnCard``; empty: each computes by itself), and ``together`` how many segments it computes at once (0: it
+    decides).
     """
 
     engine: str
@@ -27,6 +29,8 @@ class Setup:
     precision: str = "auto"
     tuning: str = ""
     runtime: str = "auto"
+    together: int = 0
+    card: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from stemd.core.environment import scrubbed
 from stemd.core.job import Output
-from stemd.daemon.pool import scrubbed
 from stemd.engines.base import Engine, SeparationRequest, create
 from stemd.engines.separate import separate
 from stemd.worker import usage

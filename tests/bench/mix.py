@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from stemd.core.environment import scrubbed
 from stemd.core.job import Output
-from stemd.daemon.pool import scrubbed
 from stemd.engines.base import MixInput, MixRequest, create
 from stemd.engines.sample import song
 from stemd.engines.sample.synth import RATE

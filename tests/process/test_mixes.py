@@ -17,8 +17,8 @@ import pytest
 import soundfile
 import yaml
 
+from stemd.core.environment import scrubbed
 from stemd.core.job import Output
-from stemd.daemon.pool import scrubbed
 from stemd.engines.base import MixInput, MixRequest
 from stemd.engines.mix.engine import MixEngine
 from tests.golden.mixes import STAGES, sha256, song

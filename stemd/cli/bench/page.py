@@ -23,8 +23,8 @@ _SHORT = (
 _NO_CARD = (
     "No graphics card was at hand for this page, and none of what stemd has for one was measured. Tested on the CPU "
     "are segments of a track in batches, float16 and bfloat16 where asked for and within their gate, the batch halved "
-    "when memory runs out. Pinned transfers cannot be tested there. stemd has no batches across jobs and no CUDA "
-    "graphs: a card has one worker, which computes one job at a time and decodes and writes beside it."
+    "when memory runs out, and one process that computes segments of several jobs together. Pinned transfers and "
+    "captured graphs cannot be tested there."
 )
 
 

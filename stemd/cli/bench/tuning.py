@@ -28,7 +28,7 @@ def measured(
     Raises:
         StemdError: STEMD-E002, it failed.
     """
-    from stemd.daemon.pool import scrubbed
+    from stemd.core.environment import scrubbed
 
     words = [model, str(store), "cpu", precision, runtime, *(("--keep", str(keep)) if keep else ())]
     with tempfile.TemporaryDirectory(prefix="stemd-bench-") as room:  # torch's counter of operations leaves a folder

@@ -45,6 +45,14 @@ class EngineConfig(Section):
         default="auto",
         description="demucs: what computes; auto: openvino where it is installed, passed its check and is faster here.",
     )
+    shared: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="demucs: one process computes for all workers, segments of their jobs together; auto: on a card of "
+        "NVIDIA's; always: with device cpu too, which is slower; never: each worker by itself.",
+    )
+    together: CountOrAuto = Field(
+        default="auto", description="demucs: so many segments at once where it is shared; auto: 4 on a graphics card."
+    )
     workers: Workers = Field(default_factory=Workers, description="Worker processes.")
     limits: EngineLimits = Field(default_factory=EngineLimits, description="Hard limits of one job.")
     environment: Environment = Field(
