@@ -170,7 +170,7 @@ class DemucsEngine:
         The offsets of shifts come from ``seed`` and are drawn for all members, so they are the same for any ``stems``.
         """
         longest = self._bag.max_allowed_segment
-        together = self._on_card.get("together")
+        together = self._card.together if self._card else None
         self._options = chosen = parse_options(options, float(longest), self._device.type, together)
         draw = random.Random(chosen.seed)  # noqa: S311 - repeatable on purpose
         rate, furthest = self._bag.samplerate, int(0.5 * self._bag.samplerate)
@@ -282,7 +282,7 @@ class DemucsEngine:
             "threads": torch.get_num_threads(),
             "torch": str(torch.__version__),
             **self._options.facts(),
-            **({"together": self._on_card["together"]} if self._card else {}),
+            **({"together": self._card.together} if self._card else {}),
         }
 
     def close(self) -> None:

@@ -21,14 +21,18 @@ _AGAIN = 0.05
 
 
 class Card:
-    """The process at ``address``. When it has ended, what follows asks the one that the daemon starts in its place."""
+    """The process at ``address``. When it has ended, what follows asks the one that the daemon starts in its place.
+
+    ``together`` is how many segments it computes at once, as far as is known here.
+    """
 
     def __init__(self, address: Path, patience: float = _PATIENCE) -> None:
         self._address, self._patience = address, patience
         self._line: Line | None = None
         self._memory: Shared | None = None
         self._stems = 0
-        self._together = 0
+        self._of_track = 0
+        self.together = 0
 
     def greet(self, stems: int) -> Mapping[str, Any]:
         """Wait until it has loaded the model, which has ``stems``: the way it computes and what it found by trying.
@@ -38,12 +42,14 @@ class Card:
         Raises:
             StemdError: what loading the model raised there; STEMD-E006, it cannot be reached.
         """
-        self._stems, self._together = stems, 0
-        return self._ask({"op": "hello"})
+        self._stems, self._of_track = stems, 0
+        told = self._ask({"op": "hello"})
+        self.together = int(told.get("ready", {}).get("together", 0))
+        return told
 
     def begin(self) -> None:
         """A new track: it may be computed with another number of segments at once than the one before."""
-        self._together = 0
+        self._of_track = 0
 
     def answer(self, member: int, mix: torch.Tensor, way: Way) -> torch.Tensor:
         """What the network gives for ``mix`` (segments × channels × frames): segments × stems × channels × frames.
@@ -61,10 +67,10 @@ class Card:
         memory = self._room(question + answer)
         torch.from_numpy(memory.values(0, segments, channels, frames)).copy_(mix)
         asked = {"op": "answer", "member": member, "segments": segments, "frames": frames, "channels": channels}
-        together = int(self._ask(asked)["together"])
-        if self._together not in (0, together):
-            raise StemdError("STEMD-R001", f"the card computes {together} segments at once now")
-        self._together = together
+        self.together = int(self._ask(asked)["together"])
+        if self._of_track not in (0, self.together):
+            raise StemdError("STEMD-R001", f"the card computes {self.together} segments at once now")
+        self._of_track = self.together
         return torch.from_numpy(memory.values(question, segments, self._stems, channels, frames))
 
     def close(self) -> None:

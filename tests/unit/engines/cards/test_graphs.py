@@ -25,6 +25,12 @@ def as_it_is(plain, given):
     return plain
 
 
+@pytest.fixture(autouse=True)
+def inference():
+    with torch.inference_mode():
+        yield
+
+
 @pytest.fixture
 def engine(tmp_path) -> DemucsEngine:
     return loaded(tmp_path)

@@ -145,10 +145,12 @@ def test_memory_that_runs_out_halves_the_group_and_the_track_is_begun_again(site
     monkeypatch.setattr(DemucsEngine, "compute", compute)
     with pytest.raises(StemdError, match="STEMD-R001"):
         separated(engine, noise(1, lane))
-    assert site.host.together == 1
+    assert site.host.together == 1 and engine.facts()["together"] == TOGETHER, "it has not been told yet"
     with pytest.raises(StemdError, match="STEMD-R001") as told:  # other numbers: not for the same track
         separated(engine, noise(1, lane))
     assert "1 segments" in told.value.message
+    engine.lanes({}, tiny_models.STEMS)
+    assert engine.facts()["batch"] == engine.facts()["together"] == 1
     engine.begin(TrackStats(1, 0.0, 1.0, 1.0))
     assert separated(engine, noise(2, lane)).shape[1] == 2
     newcomer = site.engine()
