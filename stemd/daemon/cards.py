@@ -80,7 +80,7 @@ class Cards:
         wish = json.dumps({name: getattr(setup, name) for name in names})
         process = subprocess.Popen(
             [sys.executable, "-I", "-m", "stemd.engines.cards", setup.card, wish],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # it ends with it
             stdout=subprocess.DEVNULL,
             env=scrubbed(os.environ, threads),
             start_new_session=True,
@@ -90,9 +90,13 @@ class Cards:
         logs.get().info("card_process_started", model=setup.model, device=setup.device, pid=process.pid)
 
     def _end(self, running: _Running) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(running.process.pid, signal.SIGKILL)
-        running.process.wait()
+        if running.process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(running.process.pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):  # it hangs in its driver
+            running.process.wait(timeout=5)
+        if running.process.stdin is not None:
+            running.process.stdin.close()
         Path(running.setup.card).unlink(missing_ok=True)
 
 
@@ -101,7 +105,7 @@ def address(config: Config, setup: Setup) -> str:
     shared = config.engine(setup.engine).shared
     if setup.engine != "demucs" or shared == "never" or (shared == "auto" and not _has_card(setup.device)):
         return ""
-    kind = [setup.model, setup.store, setup.device, setup.precision, setup.together]
+    kind = [str(config.spool[0]), setup.model, setup.store, setup.device, setup.precision, setup.together]
     name = hashlib.sha256(json.dumps(kind).encode()).hexdigest()[:12]
     return str(config.run_of(config.spool[0]) / f"card-{name}.sock")
 

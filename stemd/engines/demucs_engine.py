@@ -6,8 +6,7 @@ import gc
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +24,11 @@ from stemd.core.errors import StemdError
 from stemd.engines import models
 from stemd.engines.base import Lane, ModelInfo, Scaling, TrackStats
 from stemd.engines.cards.card import Card
+from stemd.engines.cards.terms import sizes
 from stemd.engines.demucs_options import LEAST_SEGMENT, DemucsOptions, parse_options
 from stemd.engines.exported.core import memory
 from stemd.engines.memory import give_back
+from stemd.engines.torch_faults import denormals_flushed, is_memory, memory_errors
 from stemd.engines.tuning.demucs_tuner import tune
 from stemd.engines.tuning.openvino_tuner import consider
 from stemd.engines.tuning.ways import Way, in_force
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 #: What a weights file may make when it is loaded: its metadata names the class, so it must not name just any.
 _CLASSES = frozenset({"demucs.htdemucs.HTDemucs", "demucs.hdemucs.HDemucs", "demucs.demucs.Demucs"})
 _LEAST_DEVIATION = 1e-8
-#: How torch and OpenVINO say that memory ran out.
-_NO_MEMORY = ("can't allocate memory", "bad_alloc", "bad allocation")
 #: Bytes: of torch and Python; and for each channel and second of a segment, with a spectrogram and without.
 _LIBRARIES, _SPECTRAL, _WAVEFORM = 320 << 20, 2.1 * (1 << 20), 1.3 * (1 << 20)
 
@@ -71,8 +70,18 @@ class DemucsEngine:
         """How the networks are computed."""
         return self._way
 
+    @property
+    def stems(self) -> int:
+        """How many the loaded model gives."""
+        return len(self._bag.sources)
+
     def network(self, member: int) -> Any:
         return self._bag.models[member]
+
+    @staticmethod
+    def fingerprint(model: str, store: Path) -> str:
+        """The hash that stands for the model as it lies in the store now."""
+        return _fingerprint(models.verify(model, store))
 
     @property
     def version(self) -> str:
@@ -93,7 +102,7 @@ class DemucsEngine:
         folder = models.find(model, store)
         bag = models.read_bag(folder)
         weights = [list(row) for row in bag.weights] if bag.weights else None
-        with _memory_errors():
+        with memory_errors():
             networks = [_load(folder / f"{member}.safetensors") for member in bag.members]
             try:
                 self._bag = BagOfModels(networks, weights, bag.segment).eval().to(self._device)
@@ -116,14 +125,14 @@ class DemucsEngine:
 
     def _meet(self, card: Card, device: str) -> None:
         """Leave the networks to the card's process, if it has a card; without one they are computed here."""
-        told = card.greet(len(self._bag.sources))
+        told = card.greet(self._sha256, len(self._bag.sources))
         if "none" in told:
             card.close()
             self._card, self._device = None, _device(device)
             self._bag.to(self._device)
             return
         self._on_card = told["ready"]
-        self._device = torch.device(self._on_card["device"])
+        self._device = torch.device(self._on_card["device"].partition(":")[0])
         self._give_up_weights()
 
     def _give_up_weights(self) -> None:
@@ -143,7 +152,7 @@ class DemucsEngine:
         if self._card is not None:
             self._way, self._error_db = Way.of(self._on_card["way"]), self._on_card["error_db"]
             return self._on_card
-        with _memory_errors(), denormals_flushed():
+        with memory_errors(), denormals_flushed():
             found: Mapping[str, Any] = tune(networks, self._device, precision, self._sha256, folder)
             asked = (precision, self._runtime)
             found, self._cores = consider(found, networks, self._device, asked, self._sha256, folder)
@@ -202,6 +211,9 @@ class DemucsEngine:
         computing = widest * self._options.batch if self._device.type == "cpu" else 0  # else it lies on the device
         if self._cores is not None:
             computing = memory(networks, self._members)
+        if self._card is not None:
+            longest = max(float(self._options.segment or each.segment) for each in networks)
+            computing = sum(sizes(self._options.batch, self.stems, 2, int(longest * self._bag.samplerate)))
         return int(_LIBRARIES + weights + computing)
 
     def begin(self, stats: TrackStats) -> Scaling:
@@ -224,7 +236,7 @@ class DemucsEngine:
         Raises:
             StemdError: STEMD-R001.
         """
-        with _memory_errors(), denormals_flushed(), torch.inference_mode():
+        with memory_errors(), denormals_flushed(), torch.inference_mode():
             answer = self._answer(lane.member, torch.from_numpy(np.ascontiguousarray(batch.transpose(0, 2, 1)))).numpy()
         return {
             stem: answer[:, index].transpose(0, 2, 1)
@@ -235,7 +247,7 @@ class DemucsEngine:
     def _answer(self, member: int, mix: torch.Tensor) -> torch.Tensor:
         """What a network gives for ``mix`` (segments × channels × frames), wherever it is computed."""
         if self._card is not None:
-            return self._card.answer(member, mix, self._way)
+            return self._card.answer(member, mix)
         if self._cores is not None:
             with in_force(self._way, self._bag.models[member]):
                 return self._cores.answer(member, mix, self._way)
@@ -256,17 +268,6 @@ class DemucsEngine:
         windows = {lane.member: self.window(lane, lane.segment) for lane in lanes}
         return [windows.get(member, 0) for member in range(len(self._bag.models))]
 
-    @contextmanager
-    def failures(self) -> Iterator[None]:
-        """What goes wrong in a network, as what ``separate_segments`` and whoever calls it would raise."""
-        try:
-            with _memory_errors():
-                yield
-        except StemdError:
-            raise
-        except Exception as error:
-            raise StemdError("STEMD-E006", f"{type(error).__name__}: {error}") from error
-
     def notes(self, stats: TrackStats) -> Sequence[str]:
         way, warned = self._way, []
         if way.reduced:
@@ -279,10 +280,9 @@ class DemucsEngine:
         return {
             "device": self._device.type,
             **self._way.facts(),
-            "threads": torch.get_num_threads(),
+            **(self._card.facts() if self._card else {"threads": torch.get_num_threads()}),
             "torch": str(torch.__version__),
             **self._options.facts(),
-            **({"together": self._card.together} if self._card else {}),
         }
 
     def close(self) -> None:
@@ -323,7 +323,7 @@ def _load(path: Path) -> Any:
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise StemdError("STEMD-M004", f"{path.name}: {error}") from error
     except RuntimeError as error:
-        if _is_memory(error):
+        if is_memory(error):
             raise
         raise StemdError("STEMD-M004", f"{path.name}: its weights do not fit its network") from error
 
@@ -344,28 +344,3 @@ def _fingerprint(hashes: Mapping[str, str]) -> str:
     """The hash that stands for the model: that of its one weights file, or one over all its files' hashes."""
     weights = [each for name, each in hashes.items() if name.endswith(".safetensors")]
     return weights[0] if len(weights) == 1 else hashlib.sha256("\n".join(hashes.values()).encode()).hexdigest()
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    """torch's ways to say that memory ran out, as STEMD-R001."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if _is_memory(error):
-            raise StemdError("STEMD-R001", str(error).splitlines()[0] if str(error) else "memory ran out") from error
-        raise
-
-
-@contextmanager
-def denormals_flushed() -> Iterator[None]:
-    """Numbers next to nothing count as 0 in here: a CPU is far slower on them, and fade-outs are full of them."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-
-
-def _is_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(said in str(error) for said in _NO_MEMORY)

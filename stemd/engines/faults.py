@@ -1,4 +1,4 @@
-"""What the operating system's errors mean for a separation."""
+"""What the operating system's errors mean for a separation, and what of an engine's it can live with."""
 
 from __future__ import annotations
 
@@ -11,6 +11,20 @@ from stemd.core.errors import StemdError
 from stemd.core.job import printable
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class AnewError(StemdError):
+    """What a track's numbers depend on has changed while it was separated: it has to be begun again, and may be."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("STEMD-E006", message)
+
+
+class LostError(StemdError):
+    """The engine cannot go on in this process; the job can, in another one."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("STEMD-E006", message)
 
 
 @contextmanager

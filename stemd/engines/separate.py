@@ -24,6 +24,7 @@ from stemd.engines.base import (
 )
 from stemd.engines.beside import ahead, behind
 from stemd.engines.checkpoint import ChunkStore
+from stemd.engines.faults import AnewError
 from stemd.engines.memory import check_memory, fits
 from stemd.engines.overlap_add import OverlapAdd
 from stemd.engines.plan import Plan, make_plan
@@ -63,8 +64,8 @@ class _Separation:
     timings: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> SeparationResult:
-        options = dict(self.request.options)
-        plan = make_plan(self.model.stems, self.request.stems, str(options.pop("residual", "off")))
+        options: Mapping[str, Any] = {name: each for name, each in self.request.options.items() if name != "residual"}
+        plan = make_plan(self.model.stems, self.request.stems, str(self.request.options.get("residual", "off")))
         lanes = self.engine.lanes(options, plan.needed)
         source = decode.open_source(self.request.source)
         target = formats.choose(self.request.output, source.rate)
@@ -73,11 +74,11 @@ class _Separation:
         art = cover.load(self.request.art) if self.request.art else source.cover()
         with self._timed("decode"):
             stats = measure(source, self.model.sample_rate, self.model.channels, self.meter)
-        lanes, eased = self._fitted(options, plan, lanes, stats)
+        options, lanes, eased = self._fitted(options, plan, lanes, stats)
         store = self._store(plan, lanes, stats)
         try:
             with self._timed("separate"):
-                store, halved = self._filled(store, source, plan, lanes, stats, halve=not eased)
+                store, halved = self._filled(store, source, plan, lanes, stats, options, halve=not eased)
             with self._timed("encode"):
                 job = Rendering(self.request, plan, source, target, store, self.model.sample_rate, self.meter, art)
                 written = job.write()
@@ -102,8 +103,8 @@ class _Separation:
 
     def _fitted(
         self, options: Mapping[str, Any], plan: Plan, lanes: tuple[Lane, ...], stats: TrackStats
-    ) -> tuple[tuple[Lane, ...], list[str]]:
-        """``lanes`` that the memory is enough for, and what was changed for it, in words.
+    ) -> tuple[Mapping[str, Any], tuple[Lane, ...], list[str]]:
+        """Options and ``lanes`` that the memory is enough for, and what was changed for it, in words.
 
         Raises:
             StemdError: STEMD-R005, there is too little for the least the engine can do with.
@@ -116,7 +117,7 @@ class _Separation:
             lanes = self.engine.lanes(eased, plan.needed)
         check_memory(self.engine.memory(stats), limit)
         changed = {name: value for name, value in eased.items() if options.get(name) != value}
-        return lanes, [f"to fit into the memory it was done with {changed}"] if changed else []
+        return eased, lanes, [f"to fit into the memory it was done with {changed}"] if changed else []
 
     def _store(self, plan: Plan, lanes: tuple[Lane, ...], stats: TrackStats) -> ChunkStore:
         header: Mapping[str, Any] = {
@@ -142,27 +143,31 @@ class _Separation:
         plan: Plan,
         lanes: tuple[Lane, ...],
         stats: TrackStats,
+        options: Mapping[str, Any],
         *,
         halve: bool,
     ) -> tuple[ChunkStore, list[str]]:
         """``store`` with the whole track in it, and what was changed for that, in words.
 
         Where memory runs out on a batch (a graphics card's is known only by trying), the track is begun again with half
-        of it: a batch is part of what the numbers depend on, so no track is made of two.
+        of it: a batch is part of what the numbers depend on, so no track is made of two. So it is where something else
+        of that kind changed (``AnewError``).
         """
-        options = {key: value for key, value in self.request.options.items() if key != "residual"}
         halved: list[str] = []
         while True:
             batch = int(self.engine.facts().get("batch", 1))
             try:
                 self._fill(store, source, plan, lanes, stats)
                 return store, halved
+            except AnewError:
+                pass
             except StemdError as error:
                 if error.code != "STEMD-R001" or batch < 2 or not halve:
                     raise
+                options = {**options, "batch": batch // 2}
+                halved = [f"memory was too small for its batch: it was done with {batch // 2} segments at once"]
             store.close()
-            halved = [f"memory was too small for its batch: it was done with {batch // 2} segments at once"]
-            lanes, discarded = self.engine.lanes({**options, "batch": batch // 2}, plan.needed), store.discarded
+            lanes, discarded = self.engine.lanes(options, plan.needed), store.discarded
             store = self._store(plan, lanes, stats)
             store.discarded = discarded
 

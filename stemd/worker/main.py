@@ -6,6 +6,7 @@ it leaves there is resumed or thrown away by whoever comes next. It never outliv
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import queue
@@ -20,7 +21,6 @@ from typing import Any, BinaryIO
 
 from stemd.core.errors import StemdError
 from stemd.core.job import Job
-from stemd.core.processes import die_with_parent
 from stemd.engines.base import (
     CancelledError,
     Engine,
@@ -34,6 +34,7 @@ from stemd.engines.base import (
     Tunable,
     create,
 )
+from stemd.engines.faults import LostError
 from stemd.spool import joblock
 from stemd.spool.layout import WorkDir
 from stemd.worker import usage, wire
@@ -42,6 +43,7 @@ from stemd.worker.rlimits import files_within
 from stemd.worker.run import Run, run_job
 from stemd.worker.setup import Setup
 
+_PR_SET_PDEATHSIG = 1
 _PROGRESS_INTERVAL = 0.5
 #: What Python says when the system refuses a thread, and what a thread's stack takes (bytes).
 _THREAD, _STACK = "can't start new thread", 8 << 20
@@ -105,7 +107,7 @@ class Reporter:
 def main() -> None:
     """Serve until told to exit, or until the daemon is gone."""
     setup = Setup.from_json(sys.argv[1])
-    die_with_parent()
+    _die_with_parent()
     link = Link(sys.stdin.buffer, _own_output())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -129,8 +131,8 @@ def main() -> None:
         memory=_estimate(engine, model),
         threaded=isinstance(engine, Threaded),
     )
-    while (message := link.jobs.get()) is not None:
-        _serve(link, engine, model, message)
+    while (message := link.jobs.get()) is not None and _serve(link, engine, model, message):
+        pass
     engine.close()
 
 
@@ -144,8 +146,8 @@ def _tuned(engine: Engine | Mixer, setup: Setup) -> dict[str, Any]:
     return {"tuning": {key: value for key, value in found.items() if key != "trials"}}
 
 
-def _serve(link: Link, engine: Engine | Mixer, model: ModelInfo, message: Mapping[str, Any]) -> None:
-    """One job; whatever happens is reported, and only a broken wire ends the process."""
+def _serve(link: Link, engine: Engine | Mixer, model: ModelInfo, message: Mapping[str, Any]) -> bool:
+    """One job; whatever happens is reported. ``False`` where the engine cannot do another one in this process."""
     job = Job.from_dict(message["job"])
     work = WorkDir(Path(message["work"]))
     cpu = usage.cpu_seconds()
@@ -166,8 +168,10 @@ def _serve(link: Link, engine: Engine | Mixer, model: ModelInfo, message: Mappin
             trace=_trace(error),
             cpu_seconds=round(usage.cpu_seconds() - cpu, 3),
         )
+        return not isinstance(error, LostError)
     else:
         link.send("staged", job_uuid=job.job_uuid, **report)
+    return True
 
 
 def _estimate(engine: Engine | Mixer, model: ModelInfo) -> int | None:
@@ -208,3 +212,10 @@ def _own_output() -> BinaryIO:
     own = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return own
+
+
+def _die_with_parent() -> None:
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent or parent == 1:
+        os._exit(0)

@@ -2,7 +2,7 @@
 
 Captured is the core of an HTDemucs (``exported.core``): its Fourier transforms wait for the card and cannot be. That is
 worth it where launching takes longer than computing. Whether it does is tried, and whether it gives the same numbers:
-what fails in either is launched as ever.
+what fails in either is launched as ever. What cannot be captured leaves torch in no state to go on with.
 """
 
 from __future__ import annotations
@@ -34,16 +34,21 @@ Compute = Callable[[torch.Tensor], torch.Tensor]
 class Graphs:
     """The networks of ``engine``, those with ``usual`` segments (member, frames) captured where that pays.
 
-    ``told`` is what was found, for people.
+    ``told`` is what was found, for people; ``used``: whether any is.
     """
 
     engine: DemucsEngine
     usual: frozenset[tuple[int, int]]
     told: dict[str, str] = field(default_factory=dict)
+    used: bool = False
     _known: dict[tuple[int, int], Compute] = field(default_factory=dict)
 
     def __call__(self, member: int, batch: torch.Tensor) -> torch.Tensor:
-        """The answer on the card; it may be overwritten by the next one."""
+        """The answer on the card.
+
+        Raises:
+            CaptureError: a capture failed; what is launched after that may fail in strange ways.
+        """
         if self.engine.device.type != "cuda" or (member, batch.shape[-1]) not in self.usual:
             return self.engine.compute(member, batch)
         key = member, len(batch)
@@ -63,20 +68,26 @@ class Graphs:
         if reason := why_not(network):
             self.told[name] = f"not captured: {reason}"
             return plain
-        with _kept_constants():
-            captured = Apart(network, self.engine.way, self.engine.device, capture)
-            try:
-                same = error_db(captured(batch), plain(batch)) <= ACCURATE_DB
-            except torch.OutOfMemoryError:
-                raise
-            except Exception as error:  # of whatever kind: a capture is only a faster way
-                self.told[name] = f"not captured: {type(error).__name__}: {error}"[:200]
-                return plain
+        captured = Apart(network, self.engine.way, self.engine.device, capture)
+        heard = [_noise(batch, seed) for seed in (0, 1)]
+        try:
+            captured(heard[0])
+            errors = [error_db(captured(each), plain(each)) for each in heard]  # the later is not what was captured
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # of whatever kind
+            raise CaptureError(f"{type(error).__name__}: {error}") from error
         faster = _seconds(captured, batch, self.engine.device) / _seconds(plain, batch, self.engine.device)
-        used = same and faster <= _WORTH
-        why = "used" if used else "not used, launching is as fast" if same else "not used, it gives other numbers"
+        same = all(each <= ACCURATE_DB for each in errors)
+        pays = same and faster <= _WORTH
+        why = "used" if pays else "not used, launching is as fast" if same else f"not used, {errors} dB off"
         self.told[name] = f"{why}: {faster:.2f} of the time of plain launches"
-        return captured if used else plain
+        self.used |= pays
+        return captured if pays else plain
+
+
+class CaptureError(Exception):
+    """A graph could not be captured."""
 
 
 class Apart:
@@ -92,13 +103,15 @@ class Apart:
         self._network, self._way, self._device, self._capture = network, way, device, capture
         self._core = Core(network)
         self._run: Callable[[Tensors], Tensors] | None = None
+        self._constants: Callable[..., torch.Tensor] | None = None
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """What the network gives for ``batch`` (segments × channels × frames), in float32."""
         mix = functional.pad(batch.to(self._device, non_blocking=True), (0, length(self._network) - batch.shape[-1]))
         spectrum, given = opened(self._network, mix)
         if self._run is None:
-            self._run = self._capture(self._plain, given)
+            with _kept_constants() as self._constants:  # a graph reads them as long as it is there
+                self._run = self._capture(self._plain, given)
         masks, waves = self._run(given)
         return closed(self._network, spectrum, masks, waves)[..., : batch.shape[-1]].float()
 
@@ -118,7 +131,7 @@ def capture(plain: Callable[[Tensors], Tensors], given: Tensors) -> Callable[[Te
             plain(still)
     torch.cuda.current_stream(still[0].device).wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, check_input_liveness=True):
         answer = plain(still)
 
     def run(given: Tensors) -> Tensors:
@@ -131,14 +144,22 @@ def capture(plain: Callable[[Tensors], Tensors], given: Tensors) -> Callable[[Te
 
 
 @contextmanager
-def _kept_constants() -> Iterator[None]:
-    """The transformer's table of positions is made once: made anew it would come from the host, in each run."""
+def _kept_constants() -> Iterator[Callable[..., torch.Tensor]]:
+    """The transformer's table of positions is made once: made anew it would come from the host, in each run.
+
+    What is given holds it.
+    """
     plain = transformer.create_2d_sin_embedding
-    transformer.create_2d_sin_embedding = cache(plain)
+    transformer.create_2d_sin_embedding = kept = cache(plain)
     try:
-        yield
+        yield kept
     finally:
         transformer.create_2d_sin_embedding = plain
+
+
+def _noise(batch: torch.Tensor, seed: int) -> torch.Tensor:
+    """What is loud: silence is silence whatever a graph does."""
+    return torch.randn(batch.shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _seconds(run: Compute, batch: torch.Tensor, device: torch.device) -> float:

@@ -2,19 +2,23 @@
 
 Worker → card::
 
-    {"op": "hello"}                                               → {"ready": {…}} or {"none": WHY} or an error
+    {"op": "hello", "sha256"}                                     → {"ready": {…}} or {"none": WHY} or an error
     {"op": "memory", "bytes"} with a descriptor                   → {}
     {"op": "answer", "member", "segments", "frames", "channels"}  → {"together"} or an error
 
-An error is ``{"code", "message"}``. The shared memory begins with the segments (segments × channels × frames, float32);
-after them the card puts its answer (segments × stems × channels × frames).
+An error is ``{"code", "message"}``, or ``{"anew": MESSAGE, "together"}`` where the number of segments that are computed
+together has changed, on which numbers depend: the track has to be begun again. The shared memory begins with the
+segments (segments × channels × frames, float32); after them the card puts its answer (segments × stems × channels ×
+frames). Its size is sealed.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import mmap
 import os
+import resource
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -86,15 +90,23 @@ class Shared:
 
     def __init__(self, descriptor: int) -> None:
         self.size = os.fstat(descriptor).st_size
+        if not fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK:
+            raise ValueError("shared memory that can be taken away while it is read")
         self._memory = mmap.mmap(descriptor, self.size)
 
     @classmethod
     @contextmanager
     def made(cls, size: int) -> Iterator[tuple[Shared, int]]:
-        """A new one of ``size`` bytes, and its descriptor as long as it takes to send it."""
-        descriptor = os.memfd_create("stemd-card", os.MFD_CLOEXEC)
+        """A new one of ``size`` bytes, and its descriptor as long as it takes to send it.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        descriptor = os.memfd_create("stemd-card", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            os.truncate(descriptor, size)
+            with _any_size():
+                os.truncate(descriptor, size)
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
             yield cls(descriptor), descriptor
         finally:
             os.close(descriptor)
@@ -106,6 +118,17 @@ class Shared:
             ValueError: there are not so many.
         """
         return np.frombuffer(self._memory, np.float32, int(np.prod(shape)), offset).reshape(shape)
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """A job's limit of the size of its files is not meant for memory."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def sizes(segments: int, stems: int, channels: int, frames: int) -> tuple[int, int]:

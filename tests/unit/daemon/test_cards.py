@@ -45,6 +45,11 @@ def test_each_kind_has_its_own(tmp_path):
     changes = [{}, {"model": "mdx"}, {"store": "/other"}, {"device": "cuda:1"}, {"precision": "fp16"}, {"together": 8}]
     assert len({cards.address(config, replace(SETUP, **each)) for each in changes}) == len(changes)
     assert cards.address(config, replace(SETUP, tuning="/elsewhere")) == cards.address(config, SETUP)
+    two = [
+        Config.model_validate({"spool": str(tmp_path / name), "paths": {"run": str(tmp_path)}})
+        for name in ("one", "two")
+    ]
+    assert len({cards.address(each, SETUP) for each in two}) == 2, "of two daemons in one folder"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from demucs import transformer
 
 from stemd.engines.cards import graphs
-from stemd.engines.cards.graphs import Apart, Graphs
+from stemd.engines.cards.graphs import Apart, CaptureError, Graphs
 from stemd.engines.demucs_engine import DemucsEngine
 from tests.golden import tiny_models
 
@@ -77,9 +77,8 @@ def on_card(engine, batch, monkeypatch, capture=as_it_is, faster=0.5, skewed=0.0
         def __init__(self, network, way, device, capture) -> None:
             super().__init__(network, way, torch.device("cpu"), capture)
 
-        def __call__(self, batch):  # bit for bit, unless it is to be skewed
-            super().__call__(batch)
-            return engine.compute(0, batch) + skewed
+        def __call__(self, batch):
+            return super().__call__(batch) + skewed
 
     monkeypatch.setattr(graphs, "Apart", Here)
     monkeypatch.setattr(graphs, "capture", capture)
@@ -92,25 +91,42 @@ def test_a_capture_that_is_faster_is_used(engine, batch, monkeypatch):
     captures = []
     made, card = on_card(engine, batch, monkeypatch, lambda plain, given: captures.append(given) or plain)
     answers = [made(0, batch) for _ in range(3)]
-    assert all(torch.equal(each, answers[0]) for each in answers) and card.computed == len(captures) == 1
+    assert all(torch.equal(each, answers[0]) for each in answers) and made.used
+    assert card.computed == 2 and len(captures) == 1, "plainly on the two sounds that it is judged by"
     assert made.told == {"network 0, 3 segments": "used: 0.50 of the time of plain launches"}
     made.forget()
     made(0, batch)
     assert len(captures) == 2
 
 
+def stale(plain, given):
+    """A graph that computes nothing: what it gives is of the capture."""
+    answer = plain(given)
+    return lambda _: answer
+
+
 @pytest.mark.parametrize(
     ("how", "why"),
-    [({"faster": 0.99}, "launching is as fast"), ({"skewed": 1e-2}, "other numbers"), ({}, "RuntimeError: no capture")],
+    [
+        ({"faster": 0.99}, "launching is as fast"),
+        ({"skewed": 1e-2}, "dB off"),
+        ({"capture": stale}, "dB off"),
+    ],
 )
 def test_one_that_is_not_worth_it_is_not(engine, batch, monkeypatch, how, why):
-    def fail(plain, given):
-        raise RuntimeError("no capture")
+    made, card = on_card(engine, batch, monkeypatch, **how)
+    for given in (torch.zeros_like(batch), batch, batch):  # the first one comes from the trial of the memory
+        assert torch.equal(made(0, given), engine.compute(0, given))
+    assert card.computed == 5 and why in made.told["network 0, 3 segments"] and not made.used
 
-    made, card = on_card(engine, batch, monkeypatch, **(how or {"capture": fail}))
-    for _ in range(3):
-        assert torch.equal(made(0, batch), engine.compute(0, batch))
-    assert card.computed in (3, 4) and why in made.told["network 0, 3 segments"]
+
+def test_one_that_fails_is_no_state_to_go_on_with(engine, batch, monkeypatch):
+    def fail(plain, given):
+        raise RuntimeError("operation not permitted")
+
+    made, _ = on_card(engine, batch, monkeypatch, capture=fail)
+    with pytest.raises(CaptureError, match="not permitted"):
+        made(0, batch)
 
 
 def test_memory_that_runs_out_is_not_swallowed(engine, batch, monkeypatch):
@@ -131,6 +147,13 @@ def test_what_is_not_usual_or_no_htdemucs_is_launched(tmp_path, engine, batch, m
     made, card = on_card(other, whole, monkeypatch, lambda *_: pytest.fail("captured"))
     made(0, whole)
     assert "HTDemucs only" in made.told["network 0, 1 segments"]
+
+
+def test_positions_are_there_as_long_as_the_capture(engine, batch):
+    apart = Apart(engine.network(0), engine.way, engine.device, lambda plain, given: plain(given) and plain)
+    answer = apart(batch)
+    assert torch.equal(apart(batch), answer)
+    assert apart._constants is not None and apart._constants.cache_info().currsize >= 1
 
 
 def test_positions_are_made_once_within_a_capture(engine, batch):
