@@ -23,7 +23,7 @@ _SHORT = (
 _NO_CARD = (
     "No graphics card was at hand for this page, and none of what stemd has for one was measured. Tested on the CPU "
     "are segments of a track in batches, float16 and bfloat16 where asked for and within their gate, the batch halved "
-    "when memory runs out, and one process that computes segments of several jobs together. Pinned transfers and "
+    "when memory runs out, and one process that computes segments for several jobs in groups. Pinned transfers and "
     "captured graphs cannot be tested there."
 )
 
