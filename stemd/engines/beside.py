@@ -1,6 +1,6 @@
-"""Work beside the computing thread: blocks made ahead of it, and handed on behind it.
+"""Work beside the computing thread: blocks made ahead of it, handed on behind it, and done by a crew.
 
-Both keep the order and a bound on what waits, so results are the same and memory stays flat. What a call raises is
+All keep the order and a bound on what waits, so results are the same and memory stays flat. What a call raises is
 raised in the computing thread. numpy, libsndfile and the disk let other threads go on while they work.
 """
 
@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import Any, TypeVar
+
+from stemd.engines.audio.reader import BLOCK
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -25,11 +27,19 @@ def threads() -> int:
     return max(1, min(cores, int(asked))) if asked.isdecimal() else cores
 
 
+def depth_for(frames: int) -> int:
+    """How many blocks to have in waiting for a track of ``frames``: a thread costs more than a short one's work."""
+    return 2 if frames >= BLOCK else 0
+
+
 def ahead(blocks: Iterator[T], depth: int = 2) -> Generator[T]:
-    """``blocks``, up to ``depth`` of them made before they are asked for, on a thread of their own.
+    """``blocks``, up to ``depth`` of them made before they are asked for, on a thread of their own (0: as they are).
 
     Close it before what ``blocks`` reads from: nothing touches that any more then.
     """
+    if not depth:
+        yield from blocks
+        return
     with ThreadPoolExecutor(1, "ahead") as pool:
         coming = deque(pool.submit(next, blocks, _END) for _ in range(depth))
         try:
@@ -43,11 +53,14 @@ def ahead(blocks: Iterator[T], depth: int = 2) -> Generator[T]:
 
 @contextmanager
 def behind(take: Callable[[T], None], depth: int = 2) -> Iterator[Callable[[T], None]]:
-    """``take`` on a thread of its own: a call returns at once, unless ``depth`` earlier ones still wait.
+    """``take`` on a thread of its own: a call returns at once, unless ``depth`` earlier ones still wait (0: no thread).
 
     At the end of the block all are done, also where it raised: what was computed before a cancel is kept. After one
     that failed, none is begun.
     """
+    if not depth:
+        yield take
+        return
     waiting: deque[Future[None]] = deque()
     failed = False
 
@@ -72,19 +85,32 @@ def behind(take: Callable[[T], None], depth: int = 2) -> Iterator[Callable[[T], 
             waiting.popleft().result()
 
 
-def side_by_side(call: Callable[[T], R], items: Iterable[T], most: int) -> list[R]:
-    """``call`` of each item on at most ``most`` threads; the answers in order.
+class Crew:
+    """Up to ``width`` threads, kept for many calls; one does its work in whoever calls. A context manager."""
 
-    Where one raises, those not begun are left out, and it is raised when the others have ended.
-    """
-    listed = list(items)
-    width = min(len(listed), most)
-    if width < 2:
-        return [call(item) for item in listed]
-    with ThreadPoolExecutor(width, "beside") as pool:
-        futures = [pool.submit(call, item) for item in listed]
+    def __init__(self, width: int) -> None:
+        self._pool = ThreadPoolExecutor(width, "beside") if width > 1 else None
+
+    def each(self, call: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """``call`` of each item; the answers in order. None is at work any more when this returns or raises.
+
+        Where some raise, those not begun are left out, and the first of them in order is raised.
+        """
+        if self._pool is None:
+            return [call(item) for item in items]
+        futures: list[Future[R]] = []
         try:
+            futures += (self._pool.submit(call, item) for item in items)
             return [future.result() for future in futures]
-        finally:
-            for each in futures:
-                each.cancel()
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            wait(futures)
+            raise
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)

@@ -22,7 +22,7 @@ from stemd.engines.base import (
     SeparationResult,
     TrackStats,
 )
-from stemd.engines.beside import ahead, behind
+from stemd.engines.beside import ahead, behind, depth_for
 from stemd.engines.checkpoint import ChunkStore
 from stemd.engines.faults import AnewError
 from stemd.engines.memory import check_memory, fits
@@ -191,11 +191,11 @@ class _Separation:
             int(self.engine.facts().get("batch", 1)),
             lambda done, of: self.meter.advance("separate", done, of),
         )
-        rate, channels = self.model.sample_rate, self.model.channels
+        rate, channels, depth = self.model.sample_rate, self.model.channels, depth_for(stats.frames)
         with (
             closing(source.blocks()) as decoded,
-            closing(ahead(at_model_rate(decoded, source, rate, channels))) as blocks,
-            behind(store.append) as keep,
+            closing(ahead(at_model_rate(decoded, source, rate, channels), depth)) as blocks,
+            behind(store.append, depth) as keep,
         ):
             for finished in work.run(blocks):
                 keep(finished)

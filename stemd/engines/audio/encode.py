@@ -39,10 +39,16 @@ def on_grid(block: Frames, bits: int | None) -> Frames:
 
 
 def samples_of(block: Frames, bits: int | None) -> NDArray[Any]:
-    """Frames on the grid as libsndfile takes them unchanged: int32 with the value in the upper bits, or float32."""
+    """``block`` on the grid as libsndfile takes it unchanged: int32 with the value in the upper bits, or float32."""
     if bits is None:
         return np.ascontiguousarray(block, np.float32)
-    return (block.astype(np.float64) * 2.0**31).astype(np.int32)
+    scale = np.float32(2 ** (bits - 1))
+    values: Frames = block * scale
+    np.rint(values, out=values)
+    np.clip(values, -scale, scale - 1, out=values)
+    samples = values.astype(np.int32)
+    samples <<= 32 - bits
+    return samples
 
 
 class StemWriter:
@@ -71,7 +77,7 @@ class StemWriter:
             self._set_strings()
 
     def write(self, block: Frames) -> None:
-        """Append frames that are already on the grid.
+        """Append frames, rounded to the grid.
 
         Raises:
             StemdError: STEMD-R003 (no room), STEMD-S014 (the disk).

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 from stemd.engines.audio.cover import Cover
-from stemd.engines.audio.encode import StemWriter, on_grid
+from stemd.engines.audio.encode import StemWriter
 from stemd.engines.audio.formats import Target
 from stemd.engines.audio.peaks import Outlined, Peaks
 from stemd.engines.audio.reader import BLOCK
@@ -18,7 +17,7 @@ from stemd.engines.audio.stem_mp4 import StemMp4Writer
 from stemd.engines.audio.tags import song_tags, stem_tags
 from stemd.engines.audio.verify import verified
 from stemd.engines.base import StemFile
-from stemd.engines.beside import side_by_side, threads
+from stemd.engines.beside import Crew, threads
 
 if TYPE_CHECKING:
     from stemd.engines.base import Frames
@@ -56,7 +55,7 @@ class Outlet(Protocol):
         ...
 
     def verified(self, on_block: Callable[[int], None]) -> tuple[StemFile, ...]:
-        """Read all files back; ``on_block`` is told how many frames were read."""
+        """Read all files back; ``on_block`` is told how many frames were read, by several threads."""
         ...
 
     def __enter__(self) -> Outlet: ...
@@ -71,35 +70,32 @@ class StemFiles:
         self, folder: Path, names: Sequence[str], target: Target, shape: tuple[int, int], label: Label
     ) -> None:
         self._names, self._shape, self._stack = tuple(names), shape, ExitStack()
-        self._width = threads() if shape[0] >= BLOCK else 1  # a thread costs more than so little sound
+        self._width = min(threads(), len(names)) if shape[0] >= BLOCK else 1  # a thread costs more than so little sound
         self.outlines: dict[str, Peaks] = {}
         with ExitStack() as stack:
             self._writers = [stack.enter_context(self._writer(folder, name, target, label)) for name in names]
+            self._crew = stack.enter_context(Crew(self._width))
             self._stack = stack.pop_all()
 
     def write(self, values: Sequence[Frames]) -> None:
         def one(pair: tuple[StemWriter, Frames]) -> None:
             writer, block = pair
-            writer.write(on_grid(block, writer.target.bits))
+            writer.write(block)
 
-        side_by_side(one, zip(self._writers, values, strict=True), self._width)
+        self._crew.each(one, zip(self._writers, values, strict=True))
 
     def finish(self) -> None:
-        side_by_side(StemWriter.finish, self._writers, self._width)
+        self._crew.each(StemWriter.finish, self._writers)
 
     def verified(self, on_block: Callable[[int], None]) -> tuple[StemFile, ...]:
-        lock = Lock()
         readings = [Outlined(writer.target.rate, self._shape[1], self._shape[0]) for writer in self._writers]
-
-        def told(frames: int) -> None:
-            with lock:
-                on_block(frames)
 
         def one(stem: tuple[str, StemWriter, Outlined]) -> StemFile:
             name, writer, reading = stem
-            return verified(name, writer, self._shape, told, reading)
+            return verified(name, writer, self._shape, on_block, reading)
 
-        files = side_by_side(one, zip(self._names, self._writers, readings, strict=True), self._width)
+        with Crew(self._width) as crew:
+            files = crew.each(one, zip(self._names, self._writers, readings, strict=True))
         self.outlines = {name: reading.peaks for name, reading in zip(self._names, readings, strict=True)}
         return tuple(files)
 

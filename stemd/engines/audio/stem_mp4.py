@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +21,13 @@ import numpy as np
 from stemd.core.errors import StemdError
 from stemd.engines.audio import ffmpeg, mp4_boxes, mp4_tags
 from stemd.engines.audio.cover import Cover
-from stemd.engines.audio.encode import disk_fault, on_grid, samples_of
+from stemd.engines.audio.encode import disk_fault, samples_of
 from stemd.engines.audio.formats import Target
 from stemd.engines.audio.peaks import Outlined, Peaks
+from stemd.engines.audio.reader import BLOCK
 from stemd.engines.audio.verify import mismatch, sha256
 from stemd.engines.base import StemFile, StemTrack
+from stemd.engines.beside import Crew, threads
 from stemd.engines.faults import writing
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ _MASTERING = {
     },
     "limiter": {"enabled": False, "threshold": 0.0, "ceiling": -0.35, "release": 0.05},
 }  # fmt: skip
+#: How many tracks are read back at once: each by an ffmpeg of its own, which takes a core and memory beside ours.
+_READERS = 2
 _SAMPLES = {16: "s16p", 24: "s32p"}
 
 
@@ -96,7 +100,7 @@ class StemMp4Writer:
         Raises:
             StemdError: STEMD-R003 (no room), STEMD-S014 (the encoder failed).
         """
-        tracks = [samples_of(_stereo(on_grid(each, self.target.bits)), self.target.bits) for each in values]
+        tracks = [samples_of(_stereo(each), self.target.bits) for each in values]
         self._crcs = [zlib.crc32(track.data, crc) for track, crc in zip(tracks, self._crcs, strict=True)]
         self._frames += len(tracks[0])
         try:
@@ -120,17 +124,9 @@ class StemMp4Writer:
         Raises:
             StemdError: STEMD-S013 (not what was written), STEMD-R003 (and the disk is full).
         """
-        measured = []
-        for track, crc in enumerate(self._crcs):
-            facts = Outlined(self.target.rate, 2, self._frames)
-            for block in ffmpeg.samples(self.path, track, 2):
-                facts.add(block)
-                on_block(len(block))
-            if (facts.frames, facts.crc) != (self._frames, crc):
-                problem = f"track {track + 1} had {self._frames} frames; {facts.frames} were read back"
-                raise mismatch(self.path, problem)
-            measured.append(facts)
-            self.outlines[self.names[track]] = facts.peaks
+        with Crew(min(threads(), _READERS) if self._frames >= BLOCK else 1) as crew:
+            measured = crew.each(lambda track: self._measured(track, on_block), range(len(self._crcs)))
+        self.outlines = {name: each.peaks for name, each in zip(self.names, measured, strict=True)}
         song = measured[0]
         row = StemFile(
             name=self.path.name,
@@ -147,6 +143,17 @@ class StemMp4Writer:
             ),
         )
         return (row,)
+
+    def _measured(self, track: int, on_block: Callable[[int], None]) -> Outlined:
+        found = Outlined(self.target.rate, 2, self._frames)
+        with closing(ffmpeg.samples(self.path, track, 2)) as blocks:
+            for block in blocks:
+                found.add(block)
+                on_block(len(block))
+        if (found.frames, found.crc) != (self._frames, self._crcs[track]):
+            problem = f"track {track + 1} had {self._frames} frames; {found.frames} were read back"
+            raise mismatch(self.path, problem)
+        return found
 
     def __enter__(self) -> StemMp4Writer:
         return self

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stemd.core.job import Output
 from stemd.engines.audio import verify
 from stemd.engines.audio.cover import Cover
-from stemd.engines.audio.encode import StemWriter, on_grid
+from stemd.engines.audio.encode import StemWriter
 from stemd.engines.audio.formats import Target, choose
 from stemd.engines.audio.reader import BLOCK
 from stemd.engines.audio.resample import frames_at, reblocked, resampled
@@ -117,7 +117,7 @@ def _written(
         for block in reblocked(resampled(stream.open(), stream.rate, target.rate, 2, lambda: frames), BLOCK):
             scaled = block if gain_db == 0 else block * gain
             peak = max(peak, float(scaled.max()), -float(scaled.min()))
-            writer.write(on_grid(dither.added(scaled) if dither else scaled, target.bits))
+            writer.write(dither.added(scaled) if dither else scaled)
             on_block(len(block))
         writer.finish()
     return writer, peak

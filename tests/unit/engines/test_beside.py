@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import closing
 
 import pytest
 
-from stemd.engines.beside import ahead, behind, side_by_side, threads
+from stemd.engines.audio.reader import BLOCK
+from stemd.engines.beside import Crew, ahead, behind, depth_for, threads
 
 
 class BoomError(Exception):
@@ -96,17 +98,52 @@ def test_behind_keeps_what_was_handed_on_before_the_block_raised():
     assert taken == [0, 1, 2]
 
 
-def test_side_by_side_answers_in_order_and_raises():
+def test_a_crew_answers_in_order():
     together = threading.Barrier(2)
 
     def call(number):
         together.wait(60)
         return number * number
 
-    assert side_by_side(call, range(4), most=2) == [0, 1, 4, 9]
-    assert side_by_side(str, [], most=2) == [] and side_by_side(str, [1, 2], most=1) == ["1", "2"]
-    with pytest.raises(ZeroDivisionError):
-        side_by_side(lambda number: 1 / number, [1, 0, 2], most=2)
+    with Crew(2) as crew:
+        assert crew.each(call, range(4)) == [0, 1, 4, 9]
+        assert crew.each(str, []) == [] and crew.each(str, [1]) == ["1"]
+    with Crew(1) as alone:
+        assert alone.each(lambda _: threading.current_thread(), range(2)) == [threading.main_thread()] * 2
+    assert not [each for each in threading.enumerate() if each.name.startswith("beside")]
+
+
+def test_a_crew_raises_the_first_in_order_and_is_at_rest_then():
+    late, begun, ended = threading.Event(), [], []
+
+    def call(number):
+        begun.append(number)
+        try:
+            if number == 1:
+                late.wait(60)  # fails after the other
+                raise KeyError(number)
+            if number == 2:
+                late.set()
+                raise BoomError
+            if number == 3:
+                time.sleep(0.2)  # is at work when the other raises
+        finally:
+            ended.append(number)
+
+    with Crew(2) as crew:
+        with pytest.raises(KeyError):
+            crew.each(call, range(4))
+        assert sorted(begun) == sorted(ended)
+        assert crew.each(str, range(3)) == ["0", "1", "2"]
+
+
+def test_without_depth_there_is_no_thread():
+    seen = []
+    with closing(ahead(iter(range(3)), 0)) as coming, behind(seen.append, 0) as keep:
+        for number in coming:
+            keep((number, threading.active_count()))
+    assert [number for number, _ in seen] == [0, 1, 2] and {count for _, count in seen} == {threading.active_count()}
+    assert depth_for(BLOCK - 1) == 0 and depth_for(BLOCK) > 0
 
 
 def test_threads(monkeypatch):
