@@ -201,7 +201,8 @@ class Runs:
         if message["chunks"] > live.chunks:
             self._board.metrics.chunks.labels(live.engine).inc(message["chunks"] - live.chunks)
             live.chunks = message["chunks"]
-            attempts.record_checkpoint(live.work.attempts)
+            if attempts.read(live.work.attempts).interruptions > 1:  # this run counts as one until it ends
+                attempts.record_checkpoint(live.work.attempts)
             live.log("checkpoint", chunks=live.chunks, progress=live.progress)
 
     def _measured(self, worker: Worker, live: Live | None, peak: int = 0) -> None:

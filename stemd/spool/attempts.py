@@ -91,8 +91,11 @@ def record_start(path: Path, engine: str) -> int:
 
 
 def record_end(path: Path, how: str, error: dict[str, Any] | None = None) -> None:
-    """Record how the last start ended: ``attempt``, ``interruption``, ``stop`` (a clean one) or ``done``."""
-    _append(path, {"event": "end", "how": how, "ended_at": time.time(), **(error or {})})
+    """Record how the last start ended: ``attempt``, ``interruption``, ``stop`` (a clean one) or ``done``.
+
+    Only of ``done`` it may be lost with the power: the manifest, which is on the disk by then, says the same.
+    """
+    _append(path, {"event": "end", "how": how, "ended_at": time.time(), **(error or {})}, flush=how != "done")
 
 
 def record_checkpoint(path: Path) -> None:
@@ -105,5 +108,5 @@ def record_epoch(path: Path) -> None:
     _append(path, {"event": "epoch", "at": time.time()})
 
 
-def _append(path: Path, record: dict[str, Any]) -> None:
-    durable.append(path, json.dumps(record, separators=(",", ":"), allow_nan=False).encode())
+def _append(path: Path, record: dict[str, Any], *, flush: bool = True) -> None:
+    durable.append(path, json.dumps(record, separators=(",", ":"), allow_nan=False).encode(), flush=flush)

@@ -236,7 +236,7 @@ def confirm(work: WorkDir, target: Path) -> None:
     except FileNotFoundError:  # an album's folder that a consumer took away this moment: flush it wherever it is
         os.sync()
     step("P3a")
-    durable.write(work.published, b"")
+    durable.mark(work.published)
     step("P3")
 
 
@@ -345,7 +345,7 @@ def _check_untouched(orphan: Path) -> None:
 def let_go(spool: Spool, work: WorkDir, known: JobId) -> None:
     """Remove a job that is the duplicate of ``known``, marked first so that a restart finishes the removal."""
     ledger.note(spool, work, ledger.DUPLICATE, known=known)
-    durable.write(work.published, b"")
+    durable.mark(work.published)
     retire(spool, work)
 
 

@@ -159,8 +159,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def append(path: Path, line: bytes) -> None:
-    """Append one line; it and the file's name are on the disk on return.
+def mark(path: Path) -> None:
+    """Make an empty file, if it is not there yet; its name is on the disk on return, and content it has none."""
+    with io_errors(f"make {path.name!r}"):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640))
+    fsync(path.parent)
+
+
+def append(path: Path, line: bytes, *, flush: bool = True) -> None:
+    """Append one line; with ``flush`` it and the file's name are on the disk on return. Without, the file must have had
+    lines already, or may be lost as a whole.
 
     A torn last line, which a power cut may leave, is ended first, so that it costs itself and not this one too. A line
     that failed is cut off again: it does not count, and whoever tries again makes it anew. Where even that fails the
@@ -170,13 +178,14 @@ def append(path: Path, line: bytes) -> None:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         try:
             size = os.fstat(descriptor).st_size
-            if size == 0:
+            if flush and size == 0:
                 _flush_name(path)  # before there is a line in it: one that stood there by mistake would be read
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
             try:
                 _write_all(descriptor, b"\n" * torn + line + b"\n")
-                with flushes.told():
-                    os.fsync(descriptor)
+                if flush:
+                    with flushes.told():
+                        os.fsync(descriptor)
             except OSError:
                 with suppress(OSError):
                     os.ftruncate(descriptor, size)

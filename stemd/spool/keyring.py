@@ -43,6 +43,8 @@ class Keyring:
         self._folder = folder
         self._lock = threading.Lock()
         self._known: OrderedDict[Path, _Key] = OrderedDict()
+        #: The folders of keys whose own names this process has flushed.
+        self._homes: set[Path] = set()
 
     def pseudonym(
         self, kind: Kind, subject: str, text: str | None = None, *, owner: str | None = None, make: bool = True
@@ -121,7 +123,9 @@ class Keyring:
             path.parent.mkdir(mode=0o700, exist_ok=True)
         text = f"{secret.hex()}\n{owner}" if owner else secret.hex()
         durable.write(path, text.encode(), ready=lambda temporary: temporary.chmod(0o600))
-        durable.fsync(self._folder)
+        if path.parent not in self._homes:  # also an old one: who made it may have been killed before this
+            durable.fsync(self._folder)
+            self._homes.add(path.parent)
         return _Key(secret, time.time(), owner)
 
     def _path(self, kind: Kind, subject: str) -> Path:

@@ -55,7 +55,7 @@ class Ledger:
             self._tidy()
 
     def add(self, entry: Entry) -> None:
-        """Count a run. The audio of a job counts once, however often it ran.
+        """Count a run. The audio of a job counts once, however often it ran. Not flushed: it is a cache.
 
         Raises:
             StemdError: STEMD-R003 or STEMD-S014; it counts in memory all the same.
@@ -65,7 +65,7 @@ class Ledger:
         self._entries.append(entry)
         self._count(entry, 1)
         self._file.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        durable.append(self._file, json.dumps(asdict(entry), allow_nan=False).encode())
+        durable.append(self._file, json.dumps(asdict(entry), allow_nan=False).encode(), flush=False)
 
     def used(self, now: float) -> dict[str, tuple[float, float]]:
         """Seconds of audio and of CPU of each user within the window that ends ``now``."""

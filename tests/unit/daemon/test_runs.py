@@ -69,6 +69,23 @@ def test_checkpoints_are_counted_once(tmp_path: Path):
     text = runs._board.metrics.render().decode()
     assert f'stemd_chunks_total{{engine="{job.request.engine}"}} 3.0' in text  # the first is an earlier run's
     assert f'stemd_chunk_resumes_total{{engine="{job.request.engine}"}} 1.0' in text
+    assert b"checkpoint" not in work.attempts.read_bytes(), "there is nothing to forgive"
+
+
+def test_a_new_checkpoint_forgives_an_interruption(tmp_path: Path):
+    spool = make_spool(tmp_path / "spool")
+    config = load(None, {"spool": str(spool.root)}, {}).config
+    work, job = Way(spool, config).sealed()
+    runs = Runs(Board(config, Metrics((job.request.engine,))))
+    runs.pool = Listener(work.attempts)
+    attempts.record_start(work.attempts, "demucs")  # of a daemon that was killed
+    live = Live(spool, work, "everyone", job)
+    runs.start(live, job, Mock(), 1)
+    assert attempts.read(work.attempts).interruptions == 2
+    for _ in range(2):
+        runs._progressed(live, {"stage": "separate", "fraction": 0.5, "chunks": 1})
+    assert attempts.read(work.attempts).interruptions == 1
+    assert work.attempts.read_bytes().count(b"checkpoint") == 1
 
 
 class Site:

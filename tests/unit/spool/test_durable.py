@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -131,6 +132,35 @@ def test_every_flush_is_told_of(tmp_path, monkeypatch):
         assert told[4:] == [True]
     finally:
         flushes.listen(None)
+
+
+def flushed(monkeypatch, base):
+    """The names of what is flushed from now on, below ``base``."""
+    told, real = [], os.fsync
+
+    def fsync(descriptor):
+        told.append(os.path.relpath(Path(f"/proc/self/fd/{descriptor}").readlink(), base))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return told
+
+
+def test_a_mark_is_on_the_disk_and_may_be_there_already(tmp_path, monkeypatch):
+    told = flushed(monkeypatch, tmp_path)
+    for _ in range(2):
+        durable.mark(tmp_path / "mark")
+    assert (tmp_path / "mark").read_bytes() == b""
+    assert told == [".", "."]
+
+
+def test_a_line_that_may_be_lost_is_not_flushed(tmp_path, monkeypatch):
+    told, lines = flushed(monkeypatch, tmp_path), tmp_path / "lines"
+    durable.append(lines, b"one", flush=False)
+    durable.append(lines, b"two", flush=False)
+    assert (lines.read_bytes(), told) == (b"one\ntwo\n", [])
+    durable.append(lines, b"three")
+    assert told == ["lines"]
 
 
 def test_a_line_that_could_not_be_flushed_is_cut_off_again(tmp_path, monkeypatch):
