@@ -82,7 +82,7 @@ class Admission:
         if work is not None:
             live = Live(scanner.spool, work, ownership.of_claimed(self._board.config, work), need=need)
             self._board.add(live)
-            live.write_status()
+            live.changed()
             live.log("claimed", name=found.path.name, inbox=found.door.name)
             self._board.tell("claimed", live, names={"name": found.path.name})
             self._quotas.claimed(live.user)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -49,6 +50,18 @@ class Board:
 
     def in_state(self, state: JobState) -> list[Live]:
         return [live for live in self.jobs.values() if live.state is state]
+
+    def write_statuses(self, now: float) -> float:
+        """Write the status files that are due; returns when the next one is (monotonic seconds)."""
+        following = math.inf
+        for live in self.jobs.values():
+            if (due := live.status_due) is None:
+                continue
+            if due <= now:
+                live.write_status()
+            else:
+                following = min(following, due)
+        return following
 
     def requeue(self, live: Live, stage: str) -> None:
         """Back into the queue, whatever it waited for.

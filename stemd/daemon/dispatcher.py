@@ -55,7 +55,7 @@ class Dispatcher:
         self.progressed = True
         self.upkeep: Callable[[float], None] = lambda now: None
         self._engines: set[str] = set()
-        self._deferred_due = self._again_due = 0.0
+        self._deferred_due = self._again_due = self._statuses_due = 0.0
 
     @property
     def config(self) -> Config:
@@ -78,7 +78,7 @@ class Dispatcher:
         well &= survives(self.runs.finish_made)
         tended = survives(self.runs.enforce_limits, now)
         well &= survives(self.runs.reconcile)
-        for part in (self.assignment.trim, self._try_again, self.prober.trim, self._tend_cards):
+        for part in (self.assignment.trim, self._try_again, self.prober.trim, self._tend_cards, self._write_statuses):
             well &= survives(part, now)
         self._count()
         self.progressed = scanned and started and tended
@@ -104,8 +104,11 @@ class Dispatcher:
             self.board.close_albums()
             self.takeover.again()
 
+    def _write_statuses(self, now: float) -> None:
+        self._statuses_due = self.board.write_statuses(now)
+
     def _pause(self, now: float) -> float:
-        due = [now + 1.0, self.runs.governor.next_look()]
+        due = [now + 1.0, self.runs.governor.next_look(), self._statuses_due]
         if not (self.draining or self.suspended):
             due += [scanner.due() for scanner in self.scanners]
         if (look := self.sealer.next_look()) is not None:

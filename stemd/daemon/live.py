@@ -16,7 +16,8 @@ from stemd.ops import logs
 from stemd.spool import durable, sidecar
 from stemd.spool.layout import Spool, WorkDir
 
-_STATUS_INTERVAL = 1.0
+#: How old a status file grows while its job's progress is all that is new, and how young it stays otherwise (seconds).
+_PROGRESS_INTERVAL, _STATUS_INTERVAL = 1.0, 0.1
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +51,8 @@ class Live:
     need: Need = field(default_factory=Need)
     cpu: float = 0.0
     claimed_at: float = field(default_factory=time.time)
-    _status_due: float = 0.0
+    _written: float = 0.0
+    _unwritten: float | None = None
     _door: str | None = None
 
     @property
@@ -77,12 +79,12 @@ class Live:
         return is_canary(self.job)
 
     def enter(self, state: JobState, stage: str, *, reason: StemdError | None = None) -> None:
-        """Change the state and say so in ``status/``."""
+        """Change the state; ``status/`` follows at the end of the loop's turn."""
         self.state = advance(self.state, state)
         self.stage, self.reason = stage, reason
         if state is not JobState.RETRY_WAIT:
             self.not_before = None
-        self.write_status()
+        self.changed()
 
     def tell(self, stage: str) -> None:
         """Say what a job in its present state waits for, where that is news."""
@@ -90,14 +92,25 @@ class Live:
             self.enter(self.state, stage)
 
     def advance_progress(self, stage: str, fraction: float) -> None:
-        """Note progress; the status file follows about once a second, and at once where the stage is another one."""
+        """Note progress; the status file follows about once a second, and soon where the stage is another one."""
         news = stage != self.stage
         self.stage, self.progress = stage, fraction
-        if news or time.monotonic() >= self._status_due:
-            self.write_status()
+        if news or time.monotonic() >= self._written + _PROGRESS_INTERVAL:
+            self.changed()
+
+    def changed(self) -> None:
+        """What the status file says is not so any more; of several changes in a row it shows the last."""
+        if self._unwritten is None:
+            self._unwritten = self._written + _STATUS_INTERVAL
+
+    @property
+    def status_due(self) -> float | None:
+        """When the status file is to be written (monotonic seconds); ``None``: it is as it should be."""
+        return self._unwritten
 
     def write_status(self, result: str | None = None) -> None:
-        self._status_due = time.monotonic() + _STATUS_INTERVAL
+        """Write the status file now."""
+        self._written, self._unwritten = time.monotonic(), None
         try:
             sidecar.write_status(self.spool, self.id, self._document(result))
         except (StemdError, OSError) as error:  # a cache for people: a full disk must not end the daemon

@@ -154,7 +154,7 @@ class Sealer:
 
     def _announce(self, live: Live, **facts: str) -> None:
         self._board.add(live)
-        live.write_status()
+        live.changed()
         origin = claim.read_origin(live.work)
         live.log("claimed", name=decode_name(origin["name"]), inbox=origin["inbox"], **facts)
 

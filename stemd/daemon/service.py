@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import signal
@@ -307,6 +308,7 @@ class Service:
         while pool.workers and time.monotonic() < deadline:
             self._hear(0.1)
         pool.cards.close()
+        survives(self._dispatcher.board.write_statuses, math.inf)
         logs.get().info(
             "stopped", **{outcome.value: number for outcome, number in self._dispatcher.board.ended.items()}
         )

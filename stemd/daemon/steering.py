@@ -83,6 +83,7 @@ class Steering:
             raise StemdError("STEMD-S016", f"job {live.id} is {live.state}: only jobs that wait can be held")
         durable.write_json(live.work.not_before, {"state": JobState.HELD.value})
         live.enter(JobState.HELD, "held")
+        live.write_status()  # who asked looks
         live.log("held")
         return live.state.value
 
@@ -90,6 +91,7 @@ class Steering:
         if live.state is not JobState.HELD:
             raise StemdError("STEMD-S016", f"job {live.id} is {live.state}, not held")
         self._board.requeue(live, "released")
+        live.write_status()
         live.log("released")
         return live.state.value
 
@@ -119,6 +121,7 @@ class Steering:
             live.claimed_at, live.need = job.claimed_at, of_job(job)
         self._board.add(live)
         live.enter(JobState.WAITING, "put back")
+        live.write_status()
         live.log("put_back", epoch=job.epoch if job else None)
         if job is None:
             self._dispatcher.sealer.start(live)

@@ -52,7 +52,7 @@ class Takeover:
         self._board.add(live)
         live.log("recovered", found=found.found.value, attempts=live.attempts, interruptions=live.interruptions)
         if job is None:
-            live.write_status()
+            live.changed()
             self._sealer.start(live)
         elif found.found is recover.Found.STAGED:
             live.spent = dict((durable.read_json(live.work.manifest) or {}).get("resources", {}))
@@ -77,7 +77,7 @@ class Takeover:
             live.state = JobState.RETRY_WAIT
             live.not_before = min(wait["not_before"], time.time() + self._board.config.retry.cap)
             live.reason = StemdError.from_dict(wait["reason"])
-            live.write_status()
+            live.changed()
         else:
             live.enter(JobState(wait["state"]), "held" if wait["state"] == JobState.HELD else "queued")
 

@@ -1,6 +1,8 @@
 """What becomes of a job: seals, runs, failures and cancellations against a real spool, without engine processes."""
 
+import math
 import selectors
+import time
 
 import pytest
 from structlog.testing import capture_logs
@@ -62,6 +64,8 @@ class Site:
         return live
 
     def status(self, job_id):
+        """As it is after the loop's turn."""
+        self.board.write_statuses(math.inf)
         return sidecar.read_status(self.spool.status_file(job_id))
 
 
@@ -169,9 +173,29 @@ def test_the_daemon_survives_a_status_it_cannot_write(site, spool):
     spool.status.rename(spool.root / "elsewhere")
     with capture_logs() as told:
         live.enter(JobState.WAITING, "queued again")
-        live.advance_progress("separate", 0.5)
+        site.board.write_statuses(math.inf)
     assert {line["event"] for line in told} == {"status_not_written"}
     (spool.root / "elsewhere").rename(spool.status)
+
+
+def test_of_many_changes_in_a_row_the_status_shows_the_last(site, spool, monkeypatch):
+    live, written = site.running(), []
+    write = sidecar.write_status
+    monkeypatch.setattr(sidecar, "write_status", lambda *words: written.append(words[2]["stage"]) or write(*words))
+    now = time.monotonic()
+    for stage in ("decode", "separate", "encode"):
+        live.advance_progress(stage, 0.5)
+    assert site.board.write_statuses(now) > now + 1e9, "nothing is left to write"
+    assert written == ["encode"]
+    live.advance_progress("verify", 0.9)
+    due = site.board.write_statuses(now)
+    assert now < due < now + 5, "so soon after the last one it waits"
+    live.advance_progress("publishing", 0.9)
+    assert site.board.write_statuses(due) > now + 1e9
+    assert written == ["encode", "publishing"]
+    assert site.status(live.id)["stage"] == "publishing"
+    live.advance_progress("publishing", 0.95)
+    assert live.status_due is None, "progress alone is told of once a second"
 
 
 @needs_root
@@ -183,6 +207,7 @@ def test_a_full_disk_costs_a_status_not_the_daemon(tmp_path):
 
         def change():
             live.enter(JobState.WAITING, "queued again")
+            site.board.write_statuses(math.inf)
             return live.state.value
 
         assert in_child(change) == "waiting"

@@ -88,6 +88,7 @@ def test_duplicate_not_removed(site, spool, told, monkeypatch):
 
 def test_recovery_failed(site, told):
     live = site.running()
+    site.board.jobs.clear()  # the daemon before this one had it
     takeover = Takeover(site.board, site.runs, site.sealer)
     takeover.recovered(site.spool, recover.Recovered(live.work, recover.Found.STUCK, error=DISK))
     assert one(told, "recovery_failed")["job_uuid"] == live.id
