@@ -152,6 +152,7 @@ class Deleting:
         return self._begin(_Task(_number(), person, ordered=ordered))
 
     def _carry_out(self, order: Order) -> Mapping[str, Any]:
+        self._chronicle.catch_up()  # after its keys are gone nothing may be said of a job: that would make new ones
         try:
             return erase.attempt(self._config, self._books, self._chronicle.trail, order)
         except StemdError as error:  # the order stands, and is tried again

@@ -90,6 +90,7 @@ class Service:
                 stack.callback(os.close, probes.take_lock(spool))
                 probes.check(spool)
             self._open_books()
+            stack.callback(self._chronicle.catch_up)  # at the very end
             self._open_port(stack)
             scanners = [self._watch(spool, stack) for spool in self._spools]
             self._lookout = Lookout(scanners, self._metrics)
@@ -253,7 +254,9 @@ class Service:
             self._alarm.look(time.monotonic())
             self._view = picture(self._dispatcher, self._alarm)
             self._tell_manager()
-            survives(self._hear, pause)
+            now = time.monotonic()
+            told = self._chronicle.tick(now, idle=not self._dispatcher.board.jobs)
+            survives(self._hear, max(0.0, min(pause, told - now)))
         self._end()
 
     def _finished(self) -> bool:

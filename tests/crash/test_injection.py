@@ -157,6 +157,11 @@ class Bench:
             before = self._completed()
             source = self._drop()
             eventually(lambda: self._is_through(before), 60, f"{thread} {injections}: it ends")
+        if not self._dead() and self._left():
+            self.daemon.stop()
+            self.daemon.start()
+            self.threads = {}
+            eventually(self._ended, 60, f"{thread} {injections}: it is put away")
         if self._dead():
             self._start_again()
             eventually(self._ended, 60, f"{thread} {injections}: it ends after a restart")
@@ -186,7 +191,11 @@ class Bench:
         return bool([*self.spool.outbox.glob("*/*"), *self.spool.orphan.glob("*/*")])
 
     def _is_through(self, before: float) -> bool:
-        return self._dead() or (self._ended() and self._completed() > before)
+        return self._dead() or (self._completed() > before and (self._ended() or self._left()))
+
+    def _left(self) -> bool:
+        """Whether a job is done and could not be put away: that is for the next start."""
+        return any((work / "published").exists() for work in self.spool.work.iterdir())
 
     def _completed(self) -> float:
         """How many jobs the daemon is through with, its last flush included."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -107,6 +109,41 @@ def test_what_a_daemon_could_not_tell_before_it_ended_leaves_a_gap(books, monkey
         Chronicle(Trail(books))
     assert Chronicle(Trail(books)).trail.end.seq == 1
     assert Chronicle(Trail(books)).trail.end.seq == 1, "once is enough"
+    assert [each["event"] for each in trails.records(books)] == ["gap"]
+
+
+def test_what_becomes_of_jobs_is_told_together_a_moment_later(books):
+    chronicle, job = Chronicle(Trail(books)), SimpleNamespace(user="ana", id="j-1")
+    for event in ("claimed", "accepted", "ended"):
+        chronicle.job(event, job)
+    due = chronicle.tick(0.0, idle=False)
+    assert list(trails.records(books)) == []
+    assert chronicle.tick(due, idle=False) == math.inf
+    told = list(trails.records(books))
+    assert [(each["event"], each["batch"]) for each in told] == [("claimed", 1), ("accepted", 1), ("ended", 1)]
+    assert len({each["job"] for each in told}) == 1
+    assert not books.untold.exists()
+
+
+def test_where_nothing_more_is_to_come_it_is_told_at_once(books):
+    chronicle = Chronicle(Trail(books))
+    assert chronicle.tick(0.0, idle=True) == math.inf
+    chronicle.job("ended", SimpleNamespace(user="ana", id="j-1"))
+    assert chronicle.tick(0.0, idle=True) == math.inf
+    assert [each["event"] for each in trails.records(books)] == ["ended"]
+
+
+def test_what_people_do_comes_after_what_happened_before_it(books):
+    chronicle = Chronicle(Trail(books))
+    chronicle.job("claimed", SimpleNamespace(user="ana", id="j-1"))
+    chronicle.tell("steered", action="hold")
+    assert [each["event"] for each in trails.records(books)] == ["claimed", "steered"]
+    assert list(verify(books)) == []
+
+
+def test_a_daemon_that_is_killed_in_that_moment_leaves_a_gap(books):
+    Chronicle(Trail(books)).job("claimed", SimpleNamespace(user="ana", id="j-1"))
+    Chronicle(Trail(books))
     assert [each["event"] for each in trails.records(books)] == ["gap"]
 
 

@@ -79,6 +79,17 @@ def test_an_erasure_takes_what_was_listed_before_along(office):
         office.hear(ADMIN, listed)
 
 
+def test_what_is_still_to_be_told_of_a_job_is_told_before_its_key_goes(office):
+    """Told later it would make a new one."""
+    _, job = office.way.published()
+    chronicle = office.deleting._chronicle
+    chronicle.job("ended", Mock(user="everyone", id=job.job_uuid))
+    assert office.ended(ADMIN, office.ask(ADMIN, op="erase", user="everyone"))["verified"]
+    chronicle.catch_up()
+    assert not office.trail.keys._path("job", job.job_uuid).exists()
+    assert [each["event"] for each in trails.records(office.books)][-2:] == ["ended", "erased"]
+
+
 def test_the_socket_searches_nothing(office, monkeypatch):
     """Whose a job is stands in its status, or only an admin may; what is to go is searched for elsewhere."""
     monkeypatch.setattr(belongings, "find", Mock(side_effect=AssertionError("on the loop")))
