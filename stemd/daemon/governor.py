@@ -27,6 +27,8 @@ from stemd.ops import logs
 
 #: Seconds between two looks.
 _INTERVAL = 1.0
+#: An idle worker is as it was so long ago (seconds).
+_YOUNG = 0.02
 #: Looking at a job's folder may take this part of the time.
 _SHARE_OF_DISK = 0.05
 #: How much workers yield to the daemon and to others where no group limits them: not so much that they starve.
@@ -99,7 +101,8 @@ class Governor:
             return
         self._wake(worker, watched)
         self._limit(worker, limits)
-        watched.base = watched.last = self._raw(worker, watched, None)
+        known = watched.leaf is None and self._known(worker, watched)
+        watched.base = watched.last = watched.last if known else self._raw(worker, watched, None)
         watched.folder, watched.disk, watched.disk_due = folder, None, 0.0
         watched.budget, watched.machine_ooms = Budget(), sampling.machine_ooms()
         worker.usage = self._usage(watched, watched.base, Usage())
@@ -108,7 +111,13 @@ class Governor:
         """Whether what a worker holds already is within ``limits``."""
         if limits.memory is None or worker not in self._watched:
             return True
-        return self.measure(worker).memory <= limits.memory
+        known = self._known(worker, self._watched[worker])
+        return (worker.usage if known else self.measure(worker)).memory <= limits.memory
+
+    @staticmethod
+    def _known(worker: Worker, watched: _Watched) -> bool:
+        """Whether nothing can have changed since the last look: it has just ended a job, or was asked for this one."""
+        return worker.state is WorkerState.IDLE and time.monotonic() - watched.last.at < _YOUNG
 
     def measure(self, worker: Worker) -> Usage:
         """Look at one worker now."""
@@ -125,9 +134,9 @@ class Governor:
         if watched.leaf is not None:
             watched.leaf.kill()
             return
-        for process in sampling.tree(worker.pid, None):
-            with suppress(sampling.Gone):
-                process.kill()
+        for pid in sampling.tree(worker.pid, None):
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
 
     def buried(self, worker: Worker) -> None:
         """A worker has ended: count for the last time, and put its group away."""
@@ -208,10 +217,10 @@ class Governor:
     def _raw(self, worker: Worker, watched: _Watched, children: Mapping[int, list[int]] | None) -> Raw:
         leaf = watched.leaf
         if leaf is not None:
-            processes = sampling.processes(leaf.pids())
+            pids = leaf.pids()
         else:
-            processes = sampling.tree_now(worker.pid) if children is None else sampling.tree(worker.pid, children)
-        seen = sampling.counted(processes)
+            pids = sampling.tree_now(worker.pid) if children is None else sampling.tree(worker.pid, children)
+        seen = sampling.counted(pids)
         if leaf is None:
             return seen
         reading = leaf.read()

@@ -10,13 +10,14 @@ from pathlib import Path
 import psutil
 
 _PROC = Path("/proc")
+_LISTS_CHILDREN = Path("/proc/thread-self/children").exists()
 
 
 def cpu_seconds() -> float:
     """CPU time so far: of this process, of its children that have ended, and of those that run."""
-    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    total = ended.ru_utime + ended.ru_stime
-    for pid in (os.getpid(), *_descendants()):
+    own, ended = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    total = own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
+    for pid in _descendants():
         with suppress(psutil.Error):
             times = psutil.Process(pid).cpu_times()
             total += times.user + times.system
@@ -44,17 +45,15 @@ def _descendants() -> list[int]:
 
     A kernel without those lists (``CONFIG_PROC_CHILDREN``) has them found by psutil.
     """
-    if not (_PROC / "thread-self" / "children").exists():
+    if not _LISTS_CHILDREN:
         return [child.pid for child in psutil.Process().children(recursive=True)]
-    found, parents = [], [os.getpid()]
-    while parents:
-        children: list[int] = []
-        for task in (_PROC / str(parents.pop()) / "task").glob("*/children"):
-            with suppress(OSError):
-                children += map(int, task.read_text().split())
-        found += children
-        parents += children
-    return found
+    pids = [os.getpid()]
+    for each in pids:
+        with suppress(OSError):
+            for task in os.listdir(f"/proc/{each}/task"):  # noqa: PTH208  asked for several times a job
+                with suppress(OSError), open(f"/proc/{each}/task/{task}/children", "rb") as file:  # noqa: PTH123
+                    pids += map(int, file.read().split())
+    return pids[1:]
 
 
 def _peak_of(pid: str) -> int:
