@@ -6,7 +6,7 @@ rate of the models) are needed while a job runs, its results until somebody take
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from stemd.core.errors import StemdError
@@ -37,7 +37,13 @@ class Need:
 
     def __add__(self, other: Need) -> Need:
         """Of several jobs: they run one after the other, their results stay."""
-        return Need(max(self.chunks, other.chunks), self.results + other.results, self.inodes + other.inodes)
+        return of_several((self, other))
+
+
+def of_several(needs: Collection[Need]) -> Need:
+    """The need of several jobs: they run one after the other, their results stay."""
+    chunks = max((each.chunks for each in needs), default=0)
+    return Need(chunks, sum(each.results for each in needs), sum(each.inodes for each in needs))
 
 
 @dataclass(frozen=True, slots=True)

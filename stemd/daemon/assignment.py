@@ -24,6 +24,9 @@ from stemd.worker.setup import Setup
 #: What a job waits for until it is there.
 _AWAITED = frozenset({"STEMD-M001", "STEMD-E009", "STEMD-R004", "STEMD-P005"})
 
+#: How often those are gone through for whom there is no core (seconds).
+_ALL_INTERVAL = 1.0
+
 
 class _Placed(Enum):
     """What became of a job whose turn it is: ``RESERVES``: it waits for cores, and nothing behind it may take them."""
@@ -40,18 +43,28 @@ class Assignment:
         self._board, self._pool, self._runs = board, pool, runs
         self._room, self._quotas, self._scaling = room, quotas, scaling
         self._shares = Shares()
+        self._all_due = 0.0
 
     @property
     def _config(self) -> Config:
         return self._board.config
 
     def assign(self) -> None:
-        """Start what can start now, in the order of its turn."""
+        """Start what can start now, in the order of its turn.
+
+        Now and then all that wait are gone through, and told what for; else only as long as a core is free.
+        """
+        if whole := time.monotonic() >= self._all_due:
+            self._all_due = time.monotonic() + _ALL_INTERVAL
+        elif self._scaling.free_cores < 1:
+            return
         queue = {live.id: live for live in self._board.in_state(JobState.WAITING) if live.job is not None}
         waiting = [placement.waiting(live) for live in queue.values()]
         setups: dict[tuple[str, str, bool], Setup] = {}
         full: set[Setup] = set()
         for each in self._shares.order(waiting, time.time(), self._config.scheduling.aging):
+            if not whole and self._scaling.free_cores < 1:
+                break
             live = queue[JobId(each.key)]
             assert live.job is not None
             request = live.job.request

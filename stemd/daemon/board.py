@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -50,6 +51,10 @@ class Board:
 
     def in_state(self, state: JobState) -> list[Live]:
         return [live for live in self.jobs.values() if live.state is state]
+
+    def count(self) -> Counter[JobState]:
+        """How many jobs are in each state."""
+        return Counter([live.state for live in self.jobs.values()])
 
     def write_statuses(self, now: float) -> float:
         """Write the status files that are due; returns when the next one is (monotonic seconds)."""

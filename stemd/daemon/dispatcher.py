@@ -142,10 +142,10 @@ class Dispatcher:
                 live.log("undeferred")
 
     def _count(self) -> None:
-        metrics = self.board.metrics
+        metrics, counts = self.board.metrics, self.board.count()
         for state in JobState:
             if not state.ended:
-                metrics.jobs.labels(state.value).set(len(self.board.in_state(state)))
+                metrics.jobs.labels(state.value).set(counts[state])
         kept_for: frozenset[str] = frozenset().union(*(scanner.kept_for for scanner in self.scanners))
         metrics.admission_paused.labels("backlog").set("STEMD-R006" in kept_for)
         metrics.admission_paused.labels("quota").set("STEMD-P005" in kept_for)

@@ -20,13 +20,13 @@ _OPEN = [state for state in JobState if not state.ended]
 
 def picture(dispatcher: Dispatcher, alarm: Alarm) -> DaemonView:
     """The daemon as it is now, once it is ready."""
-    scaling = dispatcher.scaling
+    scaling, counts = dispatcher.scaling, dispatcher.board.count()
     return DaemonView(
         ready=True,
         reason="draining" if dispatcher.draining else "serving",
         draining=dispatcher.draining,
         loop_at=time.monotonic(),
-        jobs={state.value: len(dispatcher.board.in_state(state)) for state in _OPEN},
+        jobs={state.value: counts[state] for state in _OPEN},
         limits=dispatcher.runs.governor.in_force(),
         workers=tuple(_worker(each, scaling.predicted(each)) for each in dispatcher.pool.workers),
         scaling=scaling.view(),

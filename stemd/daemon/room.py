@@ -51,12 +51,12 @@ class Room:
 
         A job that waits for room itself was promised none.
         """
-        self._promised, self._on_disk = {}, []
+        needs: dict[Spool, list[Need]] = {}
         for live in self._board.jobs.values():
             if live.state is not JobState.DEFERRED:
-                self._promise(live.spool, live.need)
-            if live.state in _ON_DISK:
-                self._on_disk.append(live)
+                needs.setdefault(live.spool, []).append(live.need)
+        self._promised = {spool: room.of_several(each) for spool, each in needs.items()}
+        self._on_disk = [live for live in self._board.jobs.values() if live.state in _ON_DISK]
         forgotten = time.monotonic() - _REMEMBERED
         for key in [key for key, answer in self._answers.items() if answer.asked < forgotten]:
             del self._answers[key]
