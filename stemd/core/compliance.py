@@ -6,6 +6,7 @@ decided by what the configuration says *now*: otherwise no hold could ever be la
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,11 +36,16 @@ def erasable(config: Config, inbox: str | None, user: str | None) -> bool:
 
 
 def _layers(config: Config, inbox: str | None, user: str | None) -> tuple[Any, Any, Any]:
-    from stemd.core.config.jobs import ComplianceChange
-
     known = config.users.get(user) if user else None
     return (
-        known.compliance if known else ComplianceChange(),
+        known.compliance if known else _unchanged(),
         config.inbox(inbox or None).compliance,
         config.compliance,
     )
+
+
+@cache
+def _unchanged() -> Any:
+    from stemd.core.config.jobs import ComplianceChange
+
+    return ComplianceChange()

@@ -106,6 +106,8 @@ def decode_name(value: str | Mapping[str, str]) -> str:
 
 def printable(name: str) -> str:
     """A file name as text that is safe to show anywhere: control and undecodable bytes become escapes."""
+    if name.isprintable():
+        return name
     return "".join(ch if ch.isprintable() else ch.encode("unicode_escape", "surrogatepass").decode() for ch in name)
 
 

@@ -114,7 +114,10 @@ def append_job_log(path: Path, event: str, at: float, **fields: Any) -> None:
     """One line of ``job.log.jsonl``. Best effort: the log of a job must never be what fails it."""
     line = json.dumps({"at": iso(at), "event": event, **fields}, ensure_ascii=True, default=str) + "\n"
     try:
-        with path.open("a") as file:
-            file.write(line)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
     except OSError as error:
         get().warning("job_log_not_written", job_log=path, error=str(error))

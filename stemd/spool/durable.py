@@ -124,18 +124,29 @@ def write(
     """
     temporary = path.with_name(f".{path.name}.tmp")
     with io_errors(f"write {path.name!r}"):
-        temporary.unlink(missing_ok=True)  # a power cut may have left it as a second name of ``path`` itself
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
+        descriptor = _created(temporary)
+        try:
+            _write_all(descriptor, data)
             ready(temporary)
             if durable:
                 with flushes.told():
-                    os.fsync(file.fileno())
+                    os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         temporary.replace(path)
     if durable:
         fsync(path.parent)
+
+
+def _created(temporary: Path) -> int:
+    """A new file to write to. One that is there already goes: a power cut may have left it as a second name of the
+    very file that is to be replaced."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(temporary, flags, 0o640)
+    except FileExistsError:
+        temporary.unlink(missing_ok=True)
+        return os.open(temporary, flags, 0o640)
 
 
 def write_json(

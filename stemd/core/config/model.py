@@ -126,7 +126,7 @@ class Config(Section):
 
     def inbox(self, name: str | None) -> Inbox:
         """The settings of ``inbox/NAME``; of the default inbox and of users' folders, all defaults."""
-        return (self.inboxes.get(name) if name else None) or Inbox()
+        return (self.inboxes.get(name) if name else None) or _plain()
 
     def state_of(self, root: Path) -> Path:
         """The state folder of the spool at ``root``."""
@@ -140,6 +140,12 @@ class Config(Section):
     def run_of(self, root: Path) -> Path:
         """The folder of the control socket of the spool at ``root``."""
         return self.paths.run or self.state_of(root)
+
+
+@cache
+def _plain() -> Inbox:
+    """Made once: it is asked for a dozen times for every job."""
+    return Inbox()
 
 
 @cache
