@@ -84,7 +84,9 @@ class Handing:
             thread.start()
 
     def wake(self) -> None:
-        """A job has ended."""
+        """A job has ended. Where nobody is to be told there is no folder, and nobody to wake."""
+        if not any(handover.folder(spool).is_dir() for spool in self._spools):
+            return
         self._look_at = 0.0
         self._wake.set()
 

@@ -22,6 +22,7 @@ from stemd.daemon.forecast import Forecast
 from stemd.daemon.host import Machine, Memory
 from stemd.daemon.live import Live
 from stemd.daemon.pool import Pool, Worker, WorkerState
+from stemd.engines import base
 from stemd.ops import logs
 from stemd.spool import durable, sidecar
 from stemd.worker.setup import Setup
@@ -94,20 +95,23 @@ class Scaling:
         setups: dict[str, set[Setup]] = {}
         waiting: Counter[str] = Counter()
         turns = Counter(live.user for live in self._board.in_state(JobState.RUNNING))
+        most: dict[str, int | None] = {}
         kinds: set[tuple[str, str, bool]] = set()
+        installed = frozenset(base.names())
         for live in self._board.in_state(JobState.WAITING):
-            quota = self._config.quota_of(live.user)
-            most = quota.running if quota else None
-            if live.job is None or placement.label(live.engine) != live.engine:  # not installed: it will not start
+            request, user = live.job.request if live.job is not None else None, live.user
+            if request is None or request.engine not in installed:  # not installed: it will not start
                 continue
-            if most is None or turns[live.user] < most:
-                turns[live.user] += 1
-                waiting[live.engine] += 1
-                kind = (live.engine, live.job.request.model, live.ooms < 2)
-                if kind not in kinds:  # of very many jobs few are of a kind of their own
+            if user not in most:  # of very many jobs few are of users, or of a kind, of their own
+                most[user] = quota.running if (quota := self._config.quota_of(user)) else None
+            if (limit := most[user]) is None or turns[user] < limit:
+                turns[user] += 1
+                waiting[request.engine] += 1
+                kind = (request.engine, request.model, live.ooms < 2)
+                if kind not in kinds:
                     kinds.add(kind)
-                    setup = placement.setup_for(live.job.request, self._config, live.ooms)
-                    setups.setdefault(live.engine, set()).add(setup)
+                    setup = placement.setup_for(request, self._config, live.ooms)
+                    setups.setdefault(request.engine, set()).add(setup)
         for worker in self._pool.workers:
             setups.setdefault(worker.setup.engine, set()).add(worker.setup)
         lacking = {

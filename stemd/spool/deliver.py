@@ -7,8 +7,10 @@ retired is retired only after the outbox's own directory was flushed.
 from __future__ import annotations
 
 import grp
+import itertools
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -92,13 +94,14 @@ def grant(path: Path, mode: int, group: str | None, *, shared: bool = True) -> N
     Raises:
         StemdError: STEMD-S003, the service may not hand files to ``group``.
     """
-    everything = [path, *path.rglob("*")] if path.is_dir() else [path]
-    for item in everything:
-        if item.is_symlink() or item.lstat().st_uid != os.geteuid():
+    inside = (Path(folder, name) for folder, *names in os.walk(path) for name in itertools.chain(*names))
+    for item in itertools.chain((path,), inside):
+        facts = item.lstat()
+        if stat.S_ISLNK(facts.st_mode) or facts.st_uid != os.geteuid():
             continue
         if group is not None:
             _change_group(item, group)
-        durable.set_mode(item, _folder_mode(mode, shared) if item.is_dir() else mode)
+        durable.set_mode(item, _folder_mode(mode, shared) if stat.S_ISDIR(facts.st_mode) else mode)
 
 
 def _folder_mode(mode: int, shared: bool) -> int:
