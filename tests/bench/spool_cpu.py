@@ -23,6 +23,7 @@ from typing import Any
 
 import psutil
 
+from tests.bench.spool_load import drop, published
 from tests.support.audio import write_wav
 from tests.support.daemon import Daemon, eventually
 
@@ -75,11 +76,11 @@ def burst(python: list[str], jobs: int) -> dict[str, float]:
         daemon = Daemon(home, **_SETTINGS)
         daemon.python = python
         with daemon:
-            _drop(daemon, song, 5, "warm")
-            eventually(lambda: _published(daemon) == 5, 60)
+            drop(daemon, song, 5, "warm")
+            eventually(lambda: published(daemon) == 5, 60)
             before, started = _spent(daemon), time.monotonic()
-            _drop(daemon, song, jobs, "song")
-            eventually(lambda: _published(daemon) == jobs + 5, 600)
+            drop(daemon, song, jobs, "song")
+            eventually(lambda: published(daemon) == jobs + 5, 600)
             seconds, after = time.monotonic() - started, _spent(daemon)
             daemon.stop()
     spent = {key: (after[key] - before.get(key, 0.0)) * 1e3 / jobs for key in after}
@@ -106,20 +107,6 @@ def _spent(daemon: Daemon) -> dict[str, float]:
 def _times(pid: int) -> tuple[float, float]:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) / _TICK, int(fields[12]) / _TICK
-
-
-def _published(daemon: Daemon) -> int:
-    folder = daemon.spool.outbox / "everyone"
-    return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
-
-
-def _drop(daemon: Daemon, song: bytes, count: int, prefix: str) -> None:
-    waiting = daemon.home / "waiting"
-    waiting.mkdir(exist_ok=True)
-    for number in range(count):
-        (waiting / f"{prefix}{number:05}.wav").write_bytes(song + bytes(2 * number))
-    for path in sorted(waiting.iterdir()):
-        path.rename(daemon.spool.inbox / path.name)
 
 
 def main() -> None:

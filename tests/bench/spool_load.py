@@ -33,11 +33,11 @@ def throughput(count: int, workers: int) -> dict[str, float]:
         song = write_wav(home / "song.wav", seconds=0.5).read_bytes()
         engines = {"stub": {"workers": {"max": workers}}}
         with Daemon(home, defaults=_ENGINE, engines=engines) as daemon:
-            _drop(daemon, song, 2, "warm")
-            eventually(lambda: _published(daemon) == 2, 60)
+            drop(daemon, song, 2, "warm")
+            eventually(lambda: published(daemon) == 2, 60)
             started = time.monotonic()
-            _drop(daemon, song, count, "song")
-            eventually(lambda: _published(daemon) == count + 2, 600)
+            drop(daemon, song, count, "song")
+            eventually(lambda: published(daemon) == count + 2, 600)
             seconds = time.monotonic() - started
     return {
         "jobs": count,
@@ -71,12 +71,14 @@ def flood(count: int) -> dict[str, float]:
     return {"files": count, "looks": looks, "seconds": round(seconds, 3)}
 
 
-def _published(daemon: Daemon) -> int:
+def published(daemon: Daemon) -> int:
+    """How many jobs of everyone's are in the outbox."""
     folder = daemon.spool.outbox / "everyone"
     return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
 
 
-def _drop(daemon: Daemon, song: bytes, count: int, prefix: str) -> None:
+def drop(daemon: Daemon, song: bytes, count: int, prefix: str) -> None:
+    """Rename ``count`` files into the inbox, each of another content: ``song`` (WAV) and some bytes after it."""
     waiting = daemon.home / "waiting"
     waiting.mkdir(exist_ok=True)
     for number in range(count):
