@@ -136,7 +136,7 @@ def test_a_job_beyond_its_time_is_stopped(daemon):
                            for each in daemon.states().values()), 60, "the reason is told")  # fmt: skip
     assert daemon.metric('stemd_limits_hit_total{action="stopped",engine="stub",limit="time"}') >= 1
     # it may have had its last try meanwhile
-    daemon.stemd("cancel", next(key for key, each in daemon.states().items() if each["title"] == title))
+    daemon.stemd("cancel", eventually(lambda: daemon.job_called(title), what="its status file follows"))
 
 
 def children_of_jobs() -> list[int]:
@@ -200,5 +200,5 @@ def test_the_daemon_says_how_limits_are_enforced(daemon):
 
     worker = eventually(seen, 60, "its worker's memory is shown")
     assert worker["limits"]["memory"] == 1 << 30
-    job = next(key for key, each in daemon.states().items() if each["title"] == busy)
+    job = eventually(lambda: daemon.job_called(busy), what="its status file follows")
     daemon.stemd("cancel", job, check=True)

@@ -190,6 +190,10 @@ class Daemon:
         """The status of a job in this state."""
         return next((status for status in self.states().values() if status["state"] == state), None)
 
+    def job_called(self, title: str) -> str | None:
+        """The id of the job with this title; its status file may follow what happens by a moment."""
+        return next((job_id for job_id, status in self.states().items() if status["title"] == title), None)
+
     def worker(self) -> psutil.Process:
         assert self.process is not None
         daemon = psutil.Process(self.process.pid)
