@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -36,3 +38,13 @@ def give_back() -> None:
     """Let the system have what the C library keeps of freed memory (glibc only): workers are told to keep all of it."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def let_go(file: Path) -> None:
+    """Let the system have the memory of a file that is mapped for reading (Linux only): what is needed is read anew."""
+    with suppress(OSError, AttributeError):
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            span, mode, *_, path = line.split(maxsplit=5)
+            if path == str(file.resolve()) and "w" not in mode:
+                first, last = (int(each, 16) for each in span.split("-"))
+                ctypes.CDLL(None).madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), mmap.MADV_DONTNEED)

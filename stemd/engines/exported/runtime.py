@@ -14,6 +14,7 @@ from torch.nn import functional
 from stemd.engines.exported import export, quiet
 from stemd.engines.exported.core import closed, length, opened
 from stemd.engines.exported.kept import Kept
+from stemd.engines.memory import let_go
 from stemd.engines.tuning.ways import Way
 
 #: Of what is written; part of what exports are kept by.
@@ -37,6 +38,7 @@ class Cores:
         self._kept = Kept(folder or Path(self._room.name if self._room else ""))
         self._openvino = quiet.openvino().Core()
         self._models: dict[tuple[int, str], Any] = {}
+        self._weights: dict[int, Path] = {}
         self._compiled: dict[int, tuple[Way, int, Any]] = {}
 
     def ready(self, way: Way) -> None:
@@ -54,7 +56,8 @@ class Cores:
         graph = export.MARKED if way.reduced and way.convolutions == "fp32" else export.PLAIN
         if (member, graph) not in self._models:
             folder = self._files(member)
-            self._models[member, graph] = self._openvino.read_model(folder / graph, folder / export.WEIGHTS)
+            self._weights[member] = folder / export.WEIGHTS
+            self._models[member, graph] = self._openvino.read_model(folder / graph, self._weights[member])
         return self._models[member, graph]
 
     def _files(self, member: int) -> Path:
@@ -112,4 +115,6 @@ class Cores:
             "ENABLE_CPU_PINNING": False,  # other workers would be pinned to the same cores
             "CPU_DENORMALS_OPTIMIZATION": True,
         }
-        return self._openvino.compile_model(self._model(member, way), "CPU", settings).create_infer_request()
+        request = self._openvino.compile_model(self._model(member, way), "CPU", settings).create_infer_request()
+        let_go(self._weights[member])  # it has them in an order of its own now
+        return request

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from stemd.core.errors import StemdError
 from stemd.core.job import Output
 from stemd.engines.base import SeparationRequest, TrackStats
-from stemd.engines.memory import check_memory, fits
+from stemd.engines.memory import check_memory, fits, let_go
 from stemd.engines.separate import separate
 from stemd.engines.stub_engine import StubEngine
 from tests.support.audio import write_wav
@@ -54,3 +55,20 @@ def test_no_machine_has_an_exbibyte():
     assert fits(1, None)
     with pytest.raises(StemdError, match="the machine has"):
         check_memory(2**60, None)
+
+
+def resident(file: Path) -> int:
+    """KiB of a mapped file that lie in memory (proc(5), smaps)."""
+    _, _, entry = Path("/proc/self/smaps").read_text().partition(f"{file}\n")
+    return int(entry.split("Rss:")[1].split()[0])
+
+
+def test_a_mapped_file_is_let_go_and_is_still_read_right(tmp_path):
+    file = tmp_path / "weights of mine.bin"
+    file.write_bytes(bytes(range(256)) * 65536)
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert mapped[255::256] == b"\xff" * 65536
+        assert resident(file) == 16 << 10
+        let_go(file)
+        assert resident(file) == 0
+        assert mapped[255::256] == b"\xff" * 65536
