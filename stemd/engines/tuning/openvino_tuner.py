@@ -13,6 +13,7 @@ import torch
 
 from stemd.engines.exported import core
 from stemd.engines.exported.runtime import Cores, installed
+from stemd.engines.memory import give_back
 from stemd.engines.tuning import demucs_tuner
 from stemd.engines.tuning.remembered import Remembered
 from stemd.engines.tuning.trials import ACCURATE_DB, REDUCED_DB, Trial, choose
@@ -90,7 +91,8 @@ def consider(
 def tried(networks: Sequence[Any], cores: Cores, best: Way, precision: str) -> list[Trial]:
     """The best of torch's ways, and OpenVINO's after it, each on a whole segment of every network.
 
-    One after the other, for each needs a copy of the weights; torch is timed before and after. Better times count.
+    One after the other, for each needs a copy of the weights, and what one had is given back before the next; torch is
+    timed before and after. Better times count.
     """
     began = time.monotonic()
     transformers = any(each.crosstransformer is not None for each in networks)
@@ -98,7 +100,9 @@ def tried(networks: Sequence[Any], cores: Cores, best: Way, precision: str) -> l
     plain = [demucs_tuner.timed(each, sound, Way())[1] for each, sound in zip(networks, sounds, strict=True)]
 
     def by_torch() -> float:
-        return sum(demucs_tuner.timed(each, sound, best)[0] for each, sound in zip(networks, sounds, strict=True))
+        spent = sum(demucs_tuner.timed(each, sound, best)[0] for each, sound in zip(networks, sounds, strict=True))
+        give_back()
+        return spent
 
     seconds, trials = by_torch(), []
     for way, gate in candidates(precision, transformers):
@@ -110,6 +114,7 @@ def tried(networks: Sequence[Any], cores: Cores, best: Way, precision: str) -> l
             spent += min(took for took, _ in runs[1:])
             worst = max(worst, demucs_tuner.error_db(runs[-1][1], expected), key=lambda db: (math.isnan(db), db))
             cores.drop()
+            give_back()
         trials.append(Trial(way.to_dict(), spent, worst, gate))
     return [Trial(best.to_dict(), min(seconds, by_torch()), -math.inf), *trials]
 

@@ -57,6 +57,21 @@ def test_no_machine_has_an_exbibyte():
         check_memory(2**60, None)
 
 
+@pytest.mark.parametrize(("every", "times"), [(0.2, 5), (120, 0)])
+def test_a_long_track_gives_memory_back_now_and_then(every, times, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr("stemd.engines.separate._TIDY", every)
+    monkeypatch.setattr("stemd.engines.separate.give_back", lambda: given.append(1))
+    for name in ("chunks", "out"):
+        (tmp_path / name).mkdir()
+    engine = StubEngine()
+    model = engine.load("stub", tmp_path, "cpu")
+    song = write_wav(tmp_path / "song.wav", seconds=5)
+    request = SeparationRequest(song, tmp_path / "chunks", tmp_path / "out", ("vocals",), Output("flac", "16"))
+    separate(engine, model, request, lambda progress: None)
+    assert times <= len(given) <= 5 * times
+
+
 def resident(file: Path) -> int:
     """KiB of a mapped file that lie in memory (proc(5), smaps)."""
     _, _, entry = Path("/proc/self/smaps").read_text().partition(f"{file}\n")
