@@ -16,6 +16,8 @@ _ROOMS, _ROOM_FRAMES = 32, 17_640
 #: How likely: an equaliser on a stem, one on everything, a low-pass as of a codec, a room, a width, a bus compressor.
 _EQUALISED, _TONED, _DULL, _ROOMY, _WIDENED, _PRESSED = 0.8, 0.3, 0.15, 0.25, 0.2, 0.3
 _DRIVEN, _PANNED = 0.12, (0.25, 0.1, 0.25, 0.1)
+_BASS, _SUBBED = STEMS.index("bass"), 0.3
+"""How likely a bass is left with little but its fundamental: real sub-basses are nearly sines."""
 
 
 @dataclass(slots=True)
@@ -65,6 +67,8 @@ class Batches:
             for index in range(len(STEMS)):
                 if random.random() < _EQUALISED:
                     song[index] *= self._equaliser(random, 1.0)
+                if index == _BASS and random.random() < _SUBBED:
+                    song[index] *= self._sub(random)
                 song[index] *= whole
                 if random.random() < (_ROOMY if index != STEMS.index("bass") else _ROOMY / 3):
                     room = self._rooms[int(random.integers(_ROOMS))]
@@ -90,6 +94,11 @@ class Batches:
     def _low_pass(self, random: np.random.Generator) -> torch.Tensor:
         cut = float(random.uniform(9000, 17_000))
         return torch.pow(10.0, -2.5 * torch.sigmoid((self._frequency - cut) / 300.0))
+
+    def _sub(self, random: np.random.Generator) -> torch.Tensor:
+        """A Butterworth low-pass of 2nd to 4th order between 50 and 300 Hz, without its phase."""
+        cut, order = 50 * 6 ** float(random.random()), int(random.integers(2, 5))
+        return (1 + (self._frequency / cut) ** (2 * order)) ** -0.5
 
     def _room(self, random: np.random.Generator) -> torch.Tensor:
         decay = 10 ** (-3 * np.arange(_ROOM_FRAMES) / RATE / random.uniform(0.1, 0.8))

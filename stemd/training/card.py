@@ -17,9 +17,10 @@ _APART = "pieces of real songs that training never heard"
 _SEEN = "not held out (training may have heard them, their soundfont or their voices)"
 
 
-def write(folder: Path, scores: Sequence[Path], log: Path | None) -> Path:
-    """``MODEL_CARD.md`` in the model's folder, and the curve beside it where there is a log. A table for each of
-    ``scores``; the first also says how fast it is.
+def write(folder: Path, scores: Sequence[Path], logs: Sequence[Path]) -> Path:
+    """``MODEL_CARD.md`` in the model's folder, and the curve of ``logs``, in the order of the runs, beside it.
+
+    A table for each of ``scores``; the first also says how fast it is.
 
     Raises:
         StemdError: STEMD-M004, the folder was not exported or the scores are of another model.
@@ -29,10 +30,10 @@ def write(folder: Path, scores: Sequence[Path], log: Path | None) -> Path:
     for path, each in zip(scores, judged, strict=True):
         if not facts or not each or each["sha256"] != record["files"][f"{folder.name}.safetensors"]["sha256"]:
             raise StemdError("STEMD-M004", f"{path} does not judge the weights in {folder}")
-    if log is not None and log.is_file():
-        points = curve.smoothed(curve.read(log, "loss"))
+    if logs:
+        points = curve.smoothed([(segments, -value) for segments, value in curve.read(logs, "distortion")])
         with whole(folder / CURVE) as file:
-            file.write(curve.draw(points, "training loss").encode())
+            file.write(curve.draw(points, "mean SI-SDR of training mixtures, dB").encode())
     target = folder / "MODEL_CARD.md"
     with whole(target) as file:
         file.write(text(facts, judged, record).encode())
@@ -69,8 +70,8 @@ mask* is about the most that a mask can reach.
 
 **Limits.**
 
-- Its songs are composed by rules and its singers are formant synthesis: real voices leak into `other`, melodic leads
-  into `vocals`. Scores on real recordings are lower than the table's.
+- Nearly all its songs are composed by rules and nearly all its singers are formant synthesis: real voices leak into
+  `other`, melodic leads into `vocals`, and what is struck or begins like a bass drum into `drums`.
 - It knows four-four time and the genres of its generator; orchestras, field recordings and noise are out of its range.
 - It masks: attacks are smeared over a window of 4096 frames, and the phase is the mixture's.
 - The four outputs need not add up to the mixture exactly.
@@ -122,5 +123,6 @@ def _material(material: Mapping[str, Any]) -> str:
             f"and voices of espeak-ng (its audio output only) resynthesised with WORLD; seeds of the words {seeds}."
         )
     if real := material.get("real"):
-        parts.append(f"Real multitracks: {', '.join(real)}.")
+        credit = f" ({material['credit']})" if material.get("credit") else ""
+        parts.append(f"Real multitracks: {', '.join(real)}{credit}.")
     return " ".join(parts)

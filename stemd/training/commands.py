@@ -97,6 +97,7 @@ def _add_results(command: _Add) -> None:
     export.add_argument("checkpoint", type=Path)
     export.add_argument("folder", type=Path, help="its name becomes the model's")
     export.add_argument("--run", type=Path, dest="of", help="the run whose record says what was learnt from")
+    export.add_argument("--credit", help="of the real recordings: who made them, and their licence")
     evaluate = command("evaluate", _evaluate, "score an exported model on a shelf that training never saw")
     evaluate.add_argument("model", type=Path)
     evaluate.add_argument("--shelf", type=Path, action="append", required=True)
@@ -109,7 +110,7 @@ def _add_results(command: _Add) -> None:
     card = command("card", _card, "write the model card from the scores")
     card.add_argument("model", type=Path)
     card.add_argument("--scores", type=Path, action="append", required=True, help="of the held-out songs first")
-    card.add_argument("--log", type=Path, help="the run's log.jsonl, for the curve")
+    card.add_argument("--log", type=Path, action="append", default=[], help="a run's log.jsonl, for the curve, in turn")
 
 
 def _compose(chosen: argparse.Namespace) -> None:
@@ -155,7 +156,7 @@ def _average(chosen: argparse.Namespace) -> None:
 def _export(chosen: argparse.Namespace) -> None:
     from stemd.training.exporting import export
 
-    facts = export(chosen.checkpoint, chosen.folder, chosen.of)
+    facts = export(chosen.checkpoint, chosen.folder, chosen.of, chosen.credit)
     print(json.dumps(facts) if chosen.json else f"{chosen.folder}: {facts['parameters'] / 1e6:.2f} M parameters")
 
 

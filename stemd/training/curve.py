@@ -11,19 +11,24 @@ from typing import Any
 _WIDTH, _HEIGHT, _LEFT, _TOP = 720, 360, 64, 28
 
 
-def read(log: Path, what: str) -> list[tuple[float, float]]:
-    """(segments, value) of each line of a run's log that has ``what``; of repeated steps the last counts."""
-    found: dict[float, float] = {}
-    for line in log.read_text().splitlines():
-        facts: dict[str, Any] = json.loads(line)
-        if what in facts:
-            found[float(facts["segments"])] = float(facts[what])
-    return sorted(found.items())
+def read(logs: Sequence[Path], what: str) -> list[tuple[float, float]]:
+    """(segments, value) of each line that has ``what``, of runs that followed one another; of repeated steps the last
+    counts."""
+    points: list[tuple[float, float]] = []
+    for log in logs:
+        found: dict[float, float] = {}
+        for line in log.read_text().splitlines():
+            facts: dict[str, Any] = json.loads(line)
+            if what in facts:
+                found[float(facts["segments"])] = float(facts[what])
+        before = points[-1][0] if points else 0.0
+        points += [(before + segments, value) for segments, value in sorted(found.items())]
+    return points
 
 
-def smoothed(points: Sequence[tuple[float, float]], window: int = 9) -> list[tuple[float, float]]:
-    """A running mean over neighbours."""
-    half = window // 2
+def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """A running mean over neighbours, an eighth of all."""
+    half = max(2, len(points) // 16)
     return [
         (x, sum(y for _, y in points[max(0, i - half) : i + half + 1]) / len(points[max(0, i - half) : i + half + 1]))
         for i, (x, _) in enumerate(points)

@@ -10,13 +10,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stemd.training.composing.theory import Note
 from stemd.training.shelf import Shelved
-from stemd.training.terms import LEVEL, STEMS, Sound
+from stemd.training.sounding import effects, synth, vowels
+from stemd.training.terms import LEVEL, RATE, STEMS, Sound, levelled
 
-#: How likely a mixture is one real song (else stems of different songs), a stem is left out, the speed is changed.
-_TOGETHER, _MISSING, _VARIED = 0.5, 0.07, 0.5
+_BASS = STEMS.index("bass")
+#: How likely a mixture is one real song (else stems of different songs), a stem is left out, the speed is changed,
+#: the bass is slowed down further.
+_TOGETHER, _MISSING, _VARIED, _DEEP = 0.5, 0.12, 0.5, 0.2
+_BEFORE = 2 * RATE
+"""Frames that a line plays before the mixture begins, so that it begins within a note."""
 _SPEED = 0.17
 """The furthest change of speed, and with it of pitch, as a natural logarithm."""
+_DEEPEST = 0.45
+"""How slow a deep bass may be: long notes more than an octave down, as the sub-bass of electronic music."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +69,48 @@ def mixture(random: np.random.Generator, corpus: Corpus, frames: int) -> Sound:
             start = _start(random, song, needed)
             loudest = song.levels[stem]
         if song.levels[stem] > 0 and random.random() >= _MISSING:
+            odds, play = _INSTEAD.get(STEMS[stem], (0.0, _boom))
+            if random.random() < odds:
+                stems[stem] = levelled(play(random, frames), LEVEL * song.levels[stem] / loudest)
+                continue
+            deep = float(random.uniform(_DEEPEST, 0.8)) if stem == _BASS and random.random() < _DEEP else 1.0
             piece = song.cut(stem, start, start + needed)
-            stems[stem] = _at_speed(piece, speed, frames) * np.float32(LEVEL / loudest)
+            stems[stem] = _at_speed(piece, speed * deep, frames) * np.float32(LEVEL / loudest)
     return stems
+
+
+def _boom(random: np.random.Generator, frames: int) -> Sound:
+    """Long low notes, as of the bass drum of a TR-808 that plays the bass."""
+    notes = _line(random, frames, int(random.integers(22, 40)), (0.5, 0.75, 1, 1, 1.5, 2, 3, 4))
+    return synth.play(random, notes, frames + _BEFORE, synth.boom(random))[:, _BEFORE:]
+
+
+def _strike(random: np.random.Generator, frames: int) -> Sound:
+    """Short notes of something that is struck and yet no drum."""
+    notes = _line(random, frames, int(random.integers(50, 86)), (0.25, 0.25, 0.5, 0.5, 0.75, 1, 2))
+    return effects.place(synth.strike(random, notes, frames + _BEFORE), float(random.uniform(-0.7, 0.7)))[:, _BEFORE:]
+
+
+def _vocalise(random: np.random.Generator, frames: int) -> Sound:
+    """A voice that sings no words."""
+    notes = _line(random, frames, int(random.integers(48, 74)), (0.5, 1, 1, 1.5, 2, 3, 4))
+    return vowels.vocalise(random, notes, frames + _BEFORE)[:, _BEFORE:]
+
+
+#: What few of the songs have and many records do: how likely it takes the place of a stem, and who makes it.
+_INSTEAD = {"bass": (0.25, _boom), "other": (0.12, _strike), "vocals": (0.18, _vocalise)}
+
+
+def _line(random: np.random.Generator, frames: int, root: int, gaps: Sequence[float]) -> list[Note]:
+    """Notes at and after ``_BEFORE``, ``gaps`` in beats."""
+    seconds, beat = (frames + _BEFORE) / RATE, float(random.uniform(0.3, 0.8))
+    notes, at = [], float(random.uniform(0, beat))
+    while at < seconds:
+        gap = beat * float(random.choice(gaps))
+        pitch = root + int(random.choice([0, 0, 0, 0, 3, 5, 7, 12, -2]))
+        notes.append(Note(at, gap * float(random.uniform(0.5, 1)), pitch, int(random.integers(70, 120))))
+        at += gap
+    return notes
 
 
 def _start(random: np.random.Generator, song: Shelved, needed: int) -> int:

@@ -20,10 +20,11 @@ _LEAST_FIDELITY = 30.0
 """dB by which half precision must lie above its own error."""
 
 
-def export(checkpoint: Path, folder: Path, run: Path | None = None) -> dict[str, Any]:
+def export(checkpoint: Path, folder: Path, run: Path | None = None, credit: str | None = None) -> dict[str, Any]:
     """Write ``NAME.yaml``, ``NAME.safetensors``, ``stemd.json``, ``training.json`` and the notices; returns the facts.
 
-    The name is the folder's. ``run`` is the folder of the training, by default the checkpoint's.
+    The name is the folder's. ``run`` is the folder of the training, by default the checkpoint's; ``credit`` says who
+    made the real recordings that were learnt from, and under which licence.
 
     Raises:
         StemdError: STEMD-M004, the file is too large or does not compute what the network did.
@@ -47,7 +48,7 @@ def export(checkpoint: Path, folder: Path, run: Path | None = None) -> dict[str,
         "origin": state["origin"],
         "course": state["course"],
         "half_precision_db": round(fidelity, 1),
-        "material": record.get("material", {}),
+        "material": {**record.get("material", {}), "credit": credit},
         **provenance(),
     }
     write_json(folder / "training.json", facts)

@@ -98,15 +98,16 @@ class Run:
         progress.first = self.step
         ends = time.monotonic() + 60 * minutes
         saved, begun, before = time.monotonic(), time.process_time(), self.seconds
-        terms: dict[str, float] = {}
+        recent: list[dict[str, float]] = []
         with _until_signalled() as stopped, _ahead(batches, self.step) as stream:
             while self.step < self.course.steps and time.monotonic() < ends and not stopped:
-                terms = self._step(next(stream))
+                recent.append(self._step(next(stream)))
                 self.seconds = before + time.process_time() - begun
                 if self.step % _LOG_EVERY == 0:
+                    terms = {name: sum(each[name] for each in recent) / len(recent) for name in recent[0]}
+                    recent.clear()
                     self._log(terms)
-                    told = {name: round(value, 3) for name, value in terms.items()}
-                    progress.advance(self.step, **told)
+                    progress.advance(self.step, **{name: round(value, 3) for name, value in terms.items()})
                 else:
                     progress.advance(self.step)
                 if time.monotonic() - saved > save_every:
@@ -168,7 +169,7 @@ class Run:
         self.prior = Origin(state["prior"][0], state["prior"][1], state["origin"])
 
     def _log(self, terms: dict[str, float]) -> None:
-        """A line for the curve. Steps that were done before a kill and again after it stand there twice."""
+        """A line for the curve, of the steps since the last line. What a kill made to be done again is there twice."""
         told = {name: round(value, 4) for name, value in terms.items()}
         facts = {"step": self.step, "segments": self.step * self.course.batch, "cpu_seconds": round(self.seconds, 1)}
         with (self.folder / LOG).open("a") as log:

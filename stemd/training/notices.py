@@ -36,5 +36,6 @@ def notices(material: Mapping[str, Any]) -> str:
     if fonts:
         lines.append(_VOICES)
     if real := material.get("real"):
-        lines.append(f"- Recordings whose licence is that of their folder: {', '.join(real)}.\n")
+        credit = material.get("credit") or "their licence is that of their folder"
+        lines.append(f"- Real recordings, {', '.join(real)}: {credit}.\n")
     return "\n".join(lines)

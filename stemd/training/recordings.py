@@ -1,7 +1,8 @@
 """Real multitracks as songs of the shelf: a folder per song, and ``roles.json`` that says what each file is.
 
 ``{"SONG": {"FILE WITHOUT SUFFIX": "drums" | "bass" | "other" | "vocals", …}, …}``. All files of a song start together;
-a stem is the plain sum of its files.
+a stem is the plain sum of its files. A synthesiser that plays bass and chords at once is two stems: ``["bass", 120,
+"other"]`` are what it has below and above 120 Hz.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from scipy import signal
 
 from stemd.core.errors import StemdError
 from stemd.training.keeping import read_json
 from stemd.training.terms import RATE, STEMS, Sound
 
+#: A stem, or one below and another above a frequency in Hz.
+Role = str | tuple[str, float, str]
 
-def songs(folder: Path) -> Mapping[str, Mapping[str, str]]:
+
+def songs(folder: Path) -> Mapping[str, Mapping[str, Role]]:
     """The roles, checked.
 
     Raises:
@@ -25,7 +30,7 @@ def songs(folder: Path) -> Mapping[str, Mapping[str, str]]:
     """
     roles = read_json(folder / "roles.json")
     wrong = [
-        f"{song}/{name}: {role}" for song, files in roles.items() for name, role in files.items() if role not in STEMS
+        f"{song}/{name}: {role}" for song, files in roles.items() for name, role in files.items() if not _is_role(role)
     ]
     wrong += [song for song in roles if not (folder / song).is_dir()]
     if wrong or not roles:
@@ -33,16 +38,16 @@ def songs(folder: Path) -> Mapping[str, Mapping[str, str]]:
     return roles
 
 
-def stems(folder: Path, files: Mapping[str, str]) -> Sound:
+def stems(folder: Path, files: Mapping[str, Role]) -> Sound:
     """The song in ``folder`` as 4 × 2 × frames at our rate.
 
     Raises:
         StemdError: STEMD-A001, a file is missing or ffmpeg cannot read it.
     """
-    parts = [(STEMS.index(role), _read(_path(folder, name))) for name, role in sorted(files.items())]
+    parts = [part for name, role in sorted(files.items()) for part in _parts(_read(_path(folder, name)), role)]
     song = np.zeros((len(STEMS), 2, max(part.shape[1] for _, part in parts)), np.float32)
     for stem, part in parts:
-        song[stem, :, : part.shape[1]] += part
+        song[STEMS.index(stem), :, : part.shape[1]] += part
     return song
 
 
@@ -53,6 +58,22 @@ def pieces(song: Sound, seconds: float) -> Iterator[Sound]:
         piece = song[..., start : start + length]
         if np.abs(piece).max() > 1e-3:
             yield piece
+
+
+def _is_role(role: Role) -> bool:
+    if isinstance(role, str):
+        return role in STEMS
+    low, frequency, high = role
+    return low in STEMS and high in STEMS and 0 < frequency < RATE / 2
+
+
+def _parts(sound: Sound, role: Role) -> list[tuple[str, Sound]]:
+    """``sound`` as the stems it belongs to, which add up to it."""
+    if isinstance(role, str):
+        return [(role, sound)]
+    below, frequency, above = role
+    low = signal.sosfiltfilt(signal.butter(4, frequency, fs=RATE, output="sos"), sound).astype(np.float32)
+    return [(below, low), (above, sound - low)]
 
 
 def _path(folder: Path, name: str) -> Path:

@@ -14,11 +14,16 @@ from stemd.training.sounding.oscillators import WAVES, Wave, envelope, oscillate
 from stemd.training.terms import RATE, Sound
 
 _TAIL = RATE
+#: Of a uniform bar, a marimba's, a bell's, a plain tone's.
+_PARTIALS = ((1, 2.76, 5.4, 8.93), (1, 3.93, 9.24), (1, 2, 2.4, 3, 4.5), (1, 2))
+_DROPPING = 0.02
+"""Seconds in which the pitch of a note that begins too high falls to a third of the way."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """``bright`` falls by ``closing`` within ``closes`` seconds; ``voices`` lie ``detuned`` semitones apart."""
+    """``bright`` falls by ``closing`` within ``closes`` seconds; ``voices`` lie ``detuned`` semitones apart; a note
+    begins ``drop`` semitones too high."""
 
     wave: str
     voices: int
@@ -35,6 +40,7 @@ class Patch:
     sub: float = 0.0
     vibrato: float = 0.0
     glide: float = 0.0
+    drop: float = 0.0
 
 
 def patch(random: np.random.Generator, family: str) -> Patch:
@@ -72,6 +78,24 @@ def patch(random: np.random.Generator, family: str) -> Patch:
     return drawn
 
 
+def boom(random: np.random.Generator) -> Patch:
+    """A random sub-bass: nearly a sine, long, its attack like a bass drum's."""
+    return Patch(
+        wave=str(random.choice(["sine", "sine", "triangle"])),
+        voices=1,
+        detuned=0.0,
+        attack=float(random.choice([0.001, 0.003, 0.03])),
+        decay=float(random.uniform(0.3, 3)),
+        sustain=float(random.uniform(0, 0.9)),
+        release=float(random.uniform(0.03, 0.4)),
+        bright=float(random.uniform(0.02, 0.2)),
+        closing=float(random.uniform(0, 0.3)),
+        closes=float(random.uniform(0.02, 0.2)),
+        glide=float(random.choice([0, 0, 0.05, 0.15])),
+        drop=float(random.choice([0, 7, 12, 24])),
+    )
+
+
 def play(random: np.random.Generator, notes: Sequence[Note], frames: int, sound: Patch) -> Sound:
     """``notes`` with ``sound``, as 2 × ``frames``."""
     out = np.zeros((2, frames + _TAIL), np.float32)
@@ -94,6 +118,8 @@ def _frequency(pitch: int, before: int | None, length: int, sound: Patch) -> NDA
     bend = np.zeros(length)
     if sound.glide and before is not None:
         bend += (before - pitch) * np.exp(-time / sound.glide)
+    if sound.drop:
+        bend += sound.drop * np.exp(-time / _DROPPING)
     if sound.vibrato:
         bend += sound.vibrato * np.sin(2 * np.pi * 5.5 * time) * np.clip(time - 0.15, 0, 0.3) * 3
     frequency: NDArray[np.float64] = 440.0 * 2 ** ((pitch - 69 + bend) / 12)
@@ -123,6 +149,26 @@ def _wave(frequency: NDArray[np.float64], closing: NDArray[np.float64], sound: P
         return np.sin(phase).astype(np.float32)
     bright = np.clip(sound.bright + sound.closing * closing, 0.02, 1).astype(np.float32)
     return oscillate(frequency, sound.wave, bright, start)
+
+
+def strike(random: np.random.Generator, notes: Sequence[Note], frames: int) -> Sound:
+    """Bars, bells and blocks that a mallet strikes: a few partials that die away, and the noise of the blow."""
+    out = np.zeros(frames + _TAIL, np.float32)
+    partials = _PARTIALS[int(random.integers(len(_PARTIALS)))]
+    dies, hard = float(np.exp(random.uniform(np.log(0.03), np.log(0.6)))), float(random.uniform(0, 0.5))
+    for note in notes:
+        start = int(note.at * RATE)
+        length = min(int(7 * dies * RATE), frames + _TAIL - start)
+        if length <= 0:
+            continue
+        time, frequency = np.arange(length) / RATE, 440.0 * 2 ** ((note.pitch - 69) / 12)
+        heard = [(n, ratio) for n, ratio in enumerate(partials) if frequency * ratio < RATE / 2]
+        tone = sum(
+            hard**n * np.sin(2 * np.pi * frequency * ratio * time) * np.exp(-time * ratio / dies) for n, ratio in heard
+        )
+        blow = hard * random.normal(0, 0.5, length) * np.exp(-time / 0.004)
+        out[start : start + length] += ((tone + blow) * note.velocity / 200).astype(np.float32)
+    return np.stack([out[:frames]] * 2)
 
 
 def pluck(random: np.random.Generator, notes: Sequence[Note], frames: int) -> Sound:

@@ -77,6 +77,10 @@ def test_recordings_become_songs(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert not whole_song[2].any()
     ratio = whole_song[3] / np.where(np.abs(stems[3]) > 0.01, stems[3], np.nan)
     assert np.nanstd(ratio[:, : 2 * RATE]) < 0.02, "backing and lead are one stem"
+    roles["one"]["sub"] = ["bass", 75, "other"]
+    (real / "roles.json").write_text(json.dumps(roles))
+    split = recordings.stems(real / "one", recordings.songs(real)["one"])
+    assert split[2].any() and np.abs(split[1:3].sum(0) - stems[1]).max() < 1e-6, "both parts are the file again"
     roles["one"]["kick"] = "percussion"
     (real / "roles.json").write_text(json.dumps(roles))
     with pytest.raises(StemdError, match="one/kick: percussion"):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stemd.core.errors import StemdError
-from stemd.training import network, shelf
+from stemd.training import drawing, network, shelf
 from stemd.training.augmenting import Batches
 from stemd.training.averaging import average
 from stemd.training.drawing import Corpus, generator, mixture
@@ -78,6 +78,31 @@ def test_mixtures_have_absent_stems_and_sounding_ones(corpus: Corpus):
     silent = np.array([[not stem.any() for stem in stems] for stems in drawn])
     assert 0 < silent[:, 0].sum() < 20 and silent[:, 3].sum() > silent[:, 0].sum() - 3
     assert (~silent).any(1).all()
+
+
+def test_a_bass_is_now_and_then_a_sub_bass(corpus: Corpus):
+    """The corpus' basses are sines from 50 Hz, and 42 Hz at the slowest."""
+    frequency = np.fft.rfftfreq(4 * FRAMES, 1 / RATE)
+    drawn = [mixture(generator(2, number), corpus, FRAMES)[1, 0] for number in range(80)]
+    lowest = [frequency[np.abs(np.fft.rfft(each, 4 * FRAMES)).argmax()] for each in drawn if each.any()]
+    assert 2 < sum(each < 40 for each in lowest) < 30
+    batches = _batches(corpus)
+    curve = batches._sub(np.random.default_rng(1))
+    at = {hertz: float(curve[(batches._frequency - hertz).abs().argmin()]) for hertz in (25, 2000)}
+    assert at[25] > 0.9 and at[2000] < 0.05
+
+
+@pytest.mark.parametrize(("stem", "low"), [("bass", 0.9), ("other", 0.0), ("vocals", 0.0)])
+def test_what_takes_the_place_of_a_stem(stem: str, low: float):
+    """Whole, at once within a note or soon after, the same for the same seed; a boom is nearly all below 200 Hz."""
+    _, play = drawing._INSTEAD[stem]
+    for seed in range(6):
+        sound = play(np.random.default_rng(seed), 3 * RATE)
+        assert sound.shape == (2, 3 * RATE) and sound.dtype == np.float32 and np.isfinite(sound).all()
+        assert np.array_equal(sound, play(np.random.default_rng(seed), 3 * RATE))
+        assert np.abs(sound[:, : 2 * RATE]).max() > 0.05
+        power = np.square(np.abs(np.fft.rfft(sound[0])))
+        assert power[: 200 * 3].sum() >= low * power.sum()
 
 
 def test_a_song_shorter_than_a_segment_is_followed_by_silence(corpus: Corpus):

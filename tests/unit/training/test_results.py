@@ -17,6 +17,7 @@ from stemd.training import baseline, card, curve, judging, metrics, shelf
 from stemd.training.commands import main
 from stemd.training.exporting import export
 from stemd.training.learning import CHECKPOINT, Course, Run
+from stemd.training.notices import notices
 from stemd.training.terms import RATE
 from tests.unit.training.conftest import HELD_OUT_FONT, TRAINING_FONT, needs_sound, tones
 
@@ -45,6 +46,13 @@ def test_what_is_exported_loads_in_demucs_and_in_stemd_and_separates(exported: P
     facts = json.loads((exported / "training.json").read_text())
     assert facts["segments"] == 0 and facts["versions"]["torch"] == torch.__version__
     assert (exported / "THIRD_PARTY_NOTICES.md").read_text().startswith("# Third-party notices")
+
+
+def test_the_notices_and_the_card_name_who_made_the_recordings():
+    material = {"songs": 3, "real": ["kalium"], "credit": "by Somebody, CC0 1.0"}
+    assert "kalium: by Somebody, CC0 1.0" in notices(material)
+    assert "kalium: their licence is that of their folder" in notices({"real": ["kalium"], "credit": None})
+    assert "kalium (by Somebody, CC0 1.0)" in card._material(material)
 
 
 def test_scores():
@@ -78,8 +86,9 @@ def test_every_other_trial_lacks_a_stem_and_none_has_a_single_one(tmp_path: Path
 def test_the_curve_is_a_picture(tmp_path: Path):
     log = tmp_path / "log.jsonl"
     log.write_text("".join(json.dumps({"segments": 40 * n, "loss": 1 / n}) + "\n" for n in (1, 2, 3, 2, 3, 4)))
-    points = curve.read(log, "loss")
+    points = curve.read([log], "loss")
     assert [x for x, _ in points] == [40, 80, 120, 160], "what a resumed run did again counts once"
+    assert [x for x, _ in curve.read([log, log], "loss")] == [40 * n for n in range(1, 9)], "runs follow one another"
     drawn = ElementTree.fromstring(curve.draw(points, "loss"))
     lines = drawn.findall("{http://www.w3.org/2000/svg}polyline")
     assert len(lines[0].attrib["points"].split()) == 4
@@ -99,14 +108,14 @@ def test_the_card_tells_the_scores_and_refuses_those_of_other_weights(exported: 
     }
     path = tmp_path / "scores.json"
     path.write_text(json.dumps(scores))
-    text = card.write(exported, [path], None).read_text()
+    text = card.write(exported, [path], []).read_text()
     assert "5 held-out synthetic" in text and "| this model | SI-SDR, dB | 1.00 | 2.00 | 3.00 | – | 2.00 |" in text
     assert "13.5 × realtime with 2 threads" in text and scores["sha256"] in text
     path.write_text(json.dumps({**scores, "held_out": False}))
-    assert "not held out" in card.write(exported, [path], None).read_text()
+    assert "not held out" in card.write(exported, [path], []).read_text()
     path.write_text(json.dumps({**scores, "sha256": "0"}))
     with pytest.raises(StemdError, match="does not judge"):
-        card.write(exported, [path], None)
+        card.write(exported, [path], [])
 
 
 def test_real_songs_are_called_apart_only_where_none_was_learnt_from():
