@@ -60,11 +60,13 @@ def pieces(song: Sound, seconds: float) -> Iterator[Sound]:
             yield piece
 
 
-def _is_role(role: Role) -> bool:
-    if isinstance(role, str):
-        return role in STEMS
-    low, frequency, high = role
-    return low in STEMS and high in STEMS and 0 < frequency < RATE / 2
+def _is_role(role: object) -> bool:
+    match role:
+        case str():
+            return role in STEMS
+        case [str() as below, int() | float() as frequency, str() as above]:
+            return below in STEMS and above in STEMS and 0 < frequency < RATE / 2
+    return False
 
 
 def _parts(sound: Sound, role: Role) -> list[tuple[str, Sound]]:

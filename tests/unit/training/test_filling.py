@@ -81,6 +81,10 @@ def test_recordings_become_songs(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (real / "roles.json").write_text(json.dumps(roles))
     split = recordings.stems(real / "one", recordings.songs(real)["one"])
     assert split[2].any() and np.abs(split[1:3].sum(0) - stems[1]).max() < 1e-6, "both parts are the file again"
+    for wrong in (["bass", 75], ["bass", "75", "other"], ["bass", 75, "pad"], ["bass", 30_000, "other"], 3):
+        (real / "roles.json").write_text(json.dumps({"one": {"sub": wrong}}))
+        with pytest.raises(StemdError, match="one/sub"):
+            recordings.songs(real)
     roles["one"]["kick"] = "percussion"
     (real / "roles.json").write_text(json.dumps(roles))
     with pytest.raises(StemdError, match="one/kick: percussion"):
