@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     render.add_argument("--real", type=Path, metavar="DIR", help="multitracks with a roles.json")
     render.add_argument("--piece", type=float, default=24.0, help="seconds of a piece of a multitrack")
+    render.add_argument("--takes", type=int, default=1, help="of each multitrack: all but one have other levels")
     _add_learning(command)
     _add_results(command)
     return parser
@@ -129,7 +130,8 @@ def _render(chosen: argparse.Namespace) -> None:
         order = Order(chosen.shelf, chosen.soundfont, kind, chosen.words, chosen.seed, coded)
         fill(order, read_plans(chosen.plans), chosen.processes, progress)
     if chosen.real:
-        shelve_recordings(chosen.shelf, chosen.real, chosen.piece, Progress("render", 0, "recordings", chosen.json))
+        progress = Progress("render", 0, "takes", chosen.json)
+        shelve_recordings(chosen.shelf, chosen.real, chosen.piece, chosen.takes, progress)
 
 
 def _train(chosen: argparse.Namespace) -> None:

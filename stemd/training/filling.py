@@ -71,23 +71,27 @@ def fill(order: Order, plans: list[Song], processes: int, progress: Progress) ->
             progress.advance(len(plans) - len(missing) + number)
 
 
-def shelve_recordings(folder: Path, real: Path, seconds: float, progress: Progress) -> None:
-    """Put the real multitracks below ``real`` onto the shelf, in pieces of ``seconds``.
+def shelve_recordings(folder: Path, real: Path, seconds: float, takes: int, progress: Progress) -> None:
+    """Put ``takes`` of each of the real multitracks below ``real`` onto the shelf, in pieces of ``seconds``.
 
     Raises:
         StemdError: STEMD-A001, STEMD-A003.
     """
     roles = recordings.songs(real)
-    progress.total = len(roles)
-    for number, (name, files) in enumerate(sorted(roles.items()), 1):
-        done = folder / f"real-{name}.done"
-        if not done.is_file():
-            song = recordings.stems(real / name, files)
+    progress.total = len(roles) * takes
+    for name, files in sorted(roles.items()):
+        titles = [f"real-{name}" if take == 0 else f"real-{name}-take{take}" for take in range(takes)]
+        missing = [take for take, title in enumerate(titles) if not (folder / f"{title}.done").is_file()]
+        progress.advance(progress.done + takes - len(missing))
+        parts = recordings.multitrack(real / name, files) if missing else []
+        for take in missing:
+            song = recordings.stems(parts, recordings.take(take, len(parts)))
+            facts = {"real": name, "files": dict(files), "take": take}
             for index, piece in enumerate(recordings.pieces(song, seconds)):
-                shelf.put(folder, f"real-{name}-{index:03}", piece, {"real": name, "files": dict(files)})
-            with whole(done) as file:
+                shelf.put(folder, f"{titles[take]}-{index:03}", piece, facts)
+            with whole(folder / f"{titles[take]}.done") as file:
                 file.write(b"")
-        progress.advance(number)
+            progress.advance(progress.done + 1)
 
 
 _studio: Studio | None = None

@@ -2,13 +2,14 @@
 
 ``{"SONG": {"FILE WITHOUT SUFFIX": "drums" | "bass" | "other" | "vocals", …}, …}``. All files of a song start together;
 a stem is the plain sum of its files. A synthesiser that plays bass and chords at once is two stems: ``["bass", 120,
-"other"]`` are what it has below and above 120 Hz.
+"other"]`` are what it has below and above 120 Hz. Since what a stem was mixed from is there, one song is many: takes,
+as an engineer tries them, with some of it louder, softer or left out.
 """
 
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from stemd.training.terms import RATE, STEMS, Sound
 
 #: A stem, or one below and another above a frequency in Hz.
 Role = str | tuple[str, float, str]
+#: Of a take: how likely a part is left out, and by how many dB it may be louder or softer.
+_LEFT_OUT, _LOUDER = 0.2, 6.0
 
 
 def songs(folder: Path) -> Mapping[str, Mapping[str, Role]]:
@@ -38,16 +41,30 @@ def songs(folder: Path) -> Mapping[str, Mapping[str, Role]]:
     return roles
 
 
-def stems(folder: Path, files: Mapping[str, Role]) -> Sound:
-    """The song in ``folder`` as 4 × 2 × frames at our rate.
+def multitrack(folder: Path, files: Mapping[str, Role]) -> list[tuple[str, Sound]]:
+    """What the song in ``folder`` was mixed from, each with its stem: 2 × frames at our rate.
 
     Raises:
         StemdError: STEMD-A001, a file is missing or ffmpeg cannot read it.
     """
-    parts = [part for name, role in sorted(files.items()) for part in _parts(_read(_path(folder, name)), role)]
+    return [part for name, role in sorted(files.items()) for part in _parts(_read(_path(folder, name)), role)]
+
+
+def take(number: int, count: int) -> tuple[float, ...]:
+    """The gains of ``count`` parts: take 0 is the record as it is; in every other, drawn from its number alone, parts
+    are louder or softer by up to ``_LOUDER`` dB, and some are left out."""
+    if number == 0:
+        return (1.0,) * count
+    random = np.random.default_rng([number, 79])
+    heard = random.random(count) >= _LEFT_OUT
+    return tuple(heard * 10 ** (random.uniform(-_LOUDER, _LOUDER, count) / 20))
+
+
+def stems(parts: Sequence[tuple[str, Sound]], gains: Sequence[float]) -> Sound:
+    """The song as 4 × 2 × frames, with these gains."""
     song = np.zeros((len(STEMS), 2, max(part.shape[1] for _, part in parts)), np.float32)
-    for stem, part in parts:
-        song[STEMS.index(stem), :, : part.shape[1]] += part
+    for (stem, part), gain in zip(parts, gains, strict=True):
+        song[STEMS.index(stem), :, : part.shape[1]] += part * np.float32(gain)
     return song
 
 

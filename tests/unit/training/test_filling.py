@@ -77,9 +77,19 @@ def test_recordings_become_songs(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert not whole_song[2].any()
     ratio = whole_song[3] / np.where(np.abs(stems[3]) > 0.01, stems[3], np.nan)
     assert np.nanstd(ratio[:, : 2 * RATE]) < 0.02, "backing and lead are one stem"
+    others = ["render", str(out), "--real", str(real), "--piece", "2", "--takes", "4", "--json"]
+    assert main(others) == 0 and json.loads(capsys.readouterr().out.splitlines()[-1])["done"] == 4
+    added = {song.name: song for song in shelf.take([out])}
+    assert {"real-one-000", "real-one-take1-000", "real-one-take3-001"} <= set(added)
+    assert np.array_equal(added["real-one-000"].all(), songs[0].all()), "the record as it is stays"
+    balances = [added[f"real-one-take{take}-000"].levels for take in (1, 2, 3)]
+    assert len(set(balances)) == 3 and all(added[name].facts["real"] == "one" for name in added)
+    stamps = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    assert main(others) == 0
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == stamps, "what is there is not made again"
     roles["one"]["sub"] = ["bass", 75, "other"]
     (real / "roles.json").write_text(json.dumps(roles))
-    split = recordings.stems(real / "one", recordings.songs(real)["one"])
+    split = recordings.stems(recordings.multitrack(real / "one", recordings.songs(real)["one"]), [1.0] * 5)
     assert split[2].any() and np.abs(split[1:3].sum(0) - stems[1]).max() < 1e-6, "both parts are the file again"
     for wrong in (["bass", 75], ["bass", "75", "other"], ["bass", 75, "pad"], ["bass", 30_000, "other"], 3):
         (real / "roles.json").write_text(json.dumps({"one": {"sub": wrong}}))
@@ -90,6 +100,14 @@ def test_recordings_become_songs(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(StemdError, match="one/kick: percussion"):
         recordings.songs(real)
     assert main(["render", str(out), "--real", str(real)]) != 0
+
+
+def test_a_take_is_the_record_with_other_levels():
+    assert recordings.take(0, 3) == (1.0, 1.0, 1.0)
+    gains = np.array([recordings.take(number, 40) for number in range(1, 30)])
+    heard = gains[gains > 0]
+    assert 0.7 < (gains > 0).mean() < 0.9 and 0.5 < heard.min() < 0.6 and 1.8 < heard.max() < 2
+    assert recordings.take(7, 40) == recordings.take(7, 40) != recordings.take(8, 40)
 
 
 @needs_sound
