@@ -16,7 +16,7 @@ _ROOMS, _ROOM_FRAMES = 32, 17_640
 #: How likely: an equaliser on a stem, one on everything, a low-pass as of a codec, a room, a width, a bus compressor.
 _EQUALISED, _TONED, _DULL, _ROOMY, _WIDENED, _PRESSED = 0.8, 0.3, 0.15, 0.25, 0.2, 0.3
 _DRIVEN, _PANNED = 0.12, (0.25, 0.1, 0.25, 0.1)
-_BASS, _SUBBED = STEMS.index("bass"), 0.3
+_BASS, _SUBBED = STEMS.index("bass"), 0.15
 """How likely a bass is left with little but its fundamental: real sub-basses are nearly sines."""
 
 

@@ -5,7 +5,7 @@ So a run that was killed goes on with the very batches it would have had, and tw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,9 +16,11 @@ from stemd.training.sounding import effects, synth, vowels
 from stemd.training.terms import LEVEL, RATE, STEMS, Sound, levelled
 
 _BASS = STEMS.index("bass")
-#: How likely a mixture is one real song (else stems of different songs), a stem is left out, the speed is changed,
-#: the bass is slowed down further.
-_TOGETHER, _MISSING, _VARIED, _DEEP = 0.5, 0.12, 0.5, 0.2
+#: How likely a mixture is one real song (else stems of different songs), its stems are brought to one level, a stem is
+#: left out, the speed is changed, the bass is slowed down further.
+_TOGETHER, _EVEN, _MISSING, _VARIED, _DEEP = 0.5, 0.5, 0.12, 0.5, 0.1
+_DENSE, _TRIES = 0.7, 6
+"""How likely the place has to be one where every stem sounds, and how many places are tried for it."""
 _BEFORE = 2 * RATE
 """Frames that a line plays before the mixture begins, so that it begins within a note."""
 _SPEED = 0.17
@@ -55,27 +57,27 @@ def generator(seed: int, batch: int, what: int = 0) -> np.random.Generator:
 
 
 def mixture(random: np.random.Generator, corpus: Corpus, frames: int) -> Sound:
-    """Four stems × 2 × ``frames``: of one song in its own balance, or of four songs at one level."""
+    """Four stems × 2 × ``frames``: of one song, in its own balance or at one level, or of four songs at one level."""
     speed = float(np.exp(random.uniform(-_SPEED, _SPEED))) if random.random() < _VARIED else 1.0
     needed = int(frames * speed) + 2
-    together = random.random() < _TOGETHER
+    together, even = random.random() < _TOGETHER, random.random() < _EVEN
     song = corpus.draw(random)
-    start = _start(random, song, needed)
+    start = _start(random, song, needed, range(len(STEMS)))
     stems = np.zeros((len(STEMS), 2, frames), np.float32)
     loudest = max(song.levels) or 1.0
     for stem in range(len(STEMS)):
         if not together:
             song = corpus.draw(random, stem)
-            start = _start(random, song, needed)
-            loudest = song.levels[stem]
+            start = _start(random, song, needed, [stem])
         if song.levels[stem] > 0 and random.random() >= _MISSING:
+            level = loudest if together and not even else song.levels[stem]
             odds, play = _INSTEAD.get(STEMS[stem], (0.0, _boom))
             if random.random() < odds:
-                stems[stem] = levelled(play(random, frames), LEVEL * song.levels[stem] / loudest)
+                stems[stem] = levelled(play(random, frames), LEVEL * song.levels[stem] / level)
                 continue
             deep = float(random.uniform(_DEEPEST, 0.8)) if stem == _BASS and random.random() < _DEEP else 1.0
             piece = song.cut(stem, start, start + needed)
-            stems[stem] = _at_speed(piece, speed * deep, frames) * np.float32(LEVEL / loudest)
+            stems[stem] = _at_speed(piece, speed * deep, frames) * np.float32(LEVEL / level)
     return stems
 
 
@@ -98,7 +100,7 @@ def _vocalise(random: np.random.Generator, frames: int) -> Sound:
 
 
 #: What few of the songs have and many records do: how likely it takes the place of a stem, and who makes it.
-_INSTEAD = {"bass": (0.25, _boom), "other": (0.12, _strike), "vocals": (0.18, _vocalise)}
+_INSTEAD = {"bass": (0.1, _boom), "other": (0.06, _strike), "vocals": (0.1, _vocalise)}
 
 
 def _line(random: np.random.Generator, frames: int, root: int, gaps: Sequence[float]) -> list[Note]:
@@ -113,8 +115,14 @@ def _line(random: np.random.Generator, frames: int, root: int, gaps: Sequence[fl
     return notes
 
 
-def _start(random: np.random.Generator, song: Shelved, needed: int) -> int:
-    return int(random.integers(max(1, song.frames - needed)))
+def _start(random: np.random.Generator, song: Shelved, needed: int, stems: Iterable[int]) -> int:
+    """A place in the song; most often one where all of ``stems`` that it has sound, if a few tries find it."""
+    wanted = [stem for stem in stems if song.levels[stem] > 0] if random.random() < _DENSE else []
+    for _ in range(_TRIES):
+        start = int(random.integers(max(1, song.frames - needed)))
+        if all(song.sounds(stem, start, start + needed) for stem in wanted):
+            break
+    return start
 
 
 def _at_speed(piece: Sound, speed: float, frames: int) -> Sound:

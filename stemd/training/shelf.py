@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stemd.core.errors import StemdError
 from stemd.training.keeping import read_json, whole, write_json
-from stemd.training.terms import STEMS, Sound
+from stemd.training.terms import STEMS, Sound, rms
 
 _FULL, _PEAK = 32767, 0.9
 #: Power above which a frame counts as sounding, and how many of those looked at a stem must have.
@@ -38,6 +38,11 @@ class Shelved:
     def cut(self, stem: int, start: int, stop: int) -> Sound:
         """Frames ``start`` to ``stop`` of one stem, as float32."""
         return self.stems[stem, :, start:stop].astype(np.float32) / np.float32(_FULL)
+
+    def sounds(self, stem: int, start: int, stop: int) -> bool:
+        """Whether the stem is there to hear between these frames: no softer than a tenth of its level."""
+        part = self.stems[stem, :, start : stop : _STRIDE * 7].astype(np.float32) / np.float32(_FULL)
+        return rms(part) > 0.1 * self.levels[stem]
 
     def all(self) -> Sound:
         """The whole song as float32."""

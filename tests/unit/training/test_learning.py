@@ -80,6 +80,27 @@ def test_mixtures_have_absent_stems_and_sounding_ones(corpus: Corpus):
     assert (~silent).any(1).all()
 
 
+def test_most_mixtures_are_cut_where_the_stems_sound(tmp_path: Path):
+    song = tones(1, 8.0)
+    song[..., 2 * RATE :] = 0
+    shelf.put(tmp_path, "song", song, {})
+    corpus = Corpus.of(shelf.take([tmp_path]))
+    drawn = [mixture(generator(3, number), corpus, RATE // 4)[0] for number in range(80)]
+    assert 35 < sum(bool(stem.any()) for stem in drawn) < 75, "a quarter of the places have sound"
+    only = corpus.songs[0]
+    assert only.sounds(0, 0, RATE) and not only.sounds(0, 3 * RATE, 4 * RATE)
+
+
+def test_half_of_the_songs_keep_their_own_balance(tmp_path: Path):
+    song = tones(1, 2.0)
+    song[2] *= 0.1
+    shelf.put(tmp_path, "song", song, {})
+    corpus = Corpus.of(shelf.take([tmp_path]))
+    drawn = [mixture(generator(4, number), corpus, RATE)[2] for number in range(80)]
+    faint = [float(np.abs(stem).max()) < 0.05 for stem in drawn if stem.any()]
+    assert 0.1 < np.mean(faint) < 0.4, "a half of the half that are one song"
+
+
 def test_a_bass_is_now_and_then_a_sub_bass(corpus: Corpus):
     """The corpus' basses are sines from 50 Hz, and 42 Hz at the slowest."""
     frequency = np.fft.rfftfreq(4 * FRAMES, 1 / RATE)
