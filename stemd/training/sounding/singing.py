@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stemd.training.composing.theory import Note
-from stemd.training.sounding.voicebank import FFT, FRAME, Bank, Word, is_female
+from stemd.training.sounding.voicebank import FFT, FRAME, Bank, Word, is_female, is_recorded
 from stemd.training.terms import RATE
 
 _BINS, _SILENCE = FFT // 2 + 1, -24.0
 _LEGATO, _BREATHE = 0.2, 0.45
 """Pauses, in seconds, below which a note slides in from the last one, and above which the singer takes a breath."""
+_PEOPLE = 0.5
+"""How likely a singer is one of the recorded voices, where there are any."""
 _Row = NDArray[np.float64]
 
 
@@ -36,7 +38,7 @@ class Singer:
 
 def draw(random: np.random.Generator, bank: Bank) -> Singer:
     """One of the bank's voices, with a body and habits of its own."""
-    voice = str(random.choice(sorted(bank)))
+    voice = str(random.choice(_kind(random, sorted(bank))))
     female = is_female(voice)
     low, high = (55, 79) if female else (43, 69)
     return Singer(
@@ -51,6 +53,15 @@ def draw(random: np.random.Generator, bank: Bank) -> Singer:
         slide=float(random.uniform(0.015, 0.1)),
         rough=float(random.uniform(0, 0.15)),
     )
+
+
+def _kind(random: np.random.Generator, voices: list[str]) -> list[str]:
+    """Those of people or the others; people, of whom there are few, sing more often."""
+    people = [voice for voice in voices if is_recorded(voice)]
+    if not people:
+        return voices
+    chosen = random.random() < _PEOPLE
+    return [voice for voice in voices if is_recorded(voice) == chosen] or people
 
 
 def sing(

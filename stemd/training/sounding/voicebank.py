@@ -1,4 +1,6 @@
-"""Voices without recordings: words that espeak-ng speaks, taken apart by WORLD into what a singer needs.
+"""Voices: words that espeak-ng or flite speaks, taken apart by WORLD into what a singer needs.
+
+espeak-ng computes its formants; flite's voices are models of people who were recorded for it.
 
 One ``.npz`` for each voice; a bank that was interrupted goes on with the voices it lacks.
 """
@@ -29,17 +31,19 @@ _ONSETS = (
 )  # fmt: skip
 _VOWELS = ("a", "e", "i", "o", "u", "ee", "oo", "ay", "ow", "oh", "ah", "eye", "air", "or", "er")
 _CODAS = ("n", "m", "l", "s", "t", "d", "r", "k", "ng", "v", "z", *[""] * 14)
-#: espeak-ng's language + variant. The held-out ones never sing in training, neither language with variant nor variant.
+#: espeak-ng's language + variant, or flite's voice. The held-out ones never sing in training, neither language with
+#: variant nor variant.
 VOICES: Mapping[str, tuple[str, ...]] = {
     "training": (
         "en+m1", "en+m2", "en+m3", "en+m7", "en-us+m6", "en-us+f1", "en-gb-scotland+f2", "es+f4", "es+m1", "es-419+f3",
         "it+f2", "de+m3", "de+f1", "fr-fr+f3", "fr-fr+m2", "pt+f1", "pt-br+m7", "sv+f2", "nl+m6", "ro+f4", "el+m1",
         "tr+f3", "hi+f1", "sw+m2", "id+f2", "ja+f3", "en+croak", "en+klatt2", "en+klatt4", "en+Andrea", "en+Alex",
-        "en+linda", "en+michel", "en+anika",
+        "en+linda", "en+michel", "en+anika", "flite-awb", "flite-rms", "flite-slt", "flite-kal16",
     ),
     "held-out": ("en+f5", "en+m8", "it+m4", "en-us+steph", "pl+m5", "fi+f5"),
 }  # fmt: skip
-_FEMALE = ("+f", "Andrea", "linda", "anika", "steph")
+_FEMALE = ("+f", "Andrea", "linda", "anika", "steph", "slt")
+_FLITE = "flite-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +63,16 @@ def is_female(voice: str) -> bool:
     return any(sign in voice for sign in _FEMALE)
 
 
+def is_recorded(voice: str) -> bool:
+    """Whether there was a throat once."""
+    return voice.startswith(_FLITE)
+
+
 def speak(voice: str, number: int, seed: int, words: int, folder: Path) -> Path:
     """The file with ``words`` words of ``voice`` (the ``number``-th of its bank); made if it is not there.
 
     Raises:
-        StemdError: STEMD-E002, espeak-ng is not installed or does not know the voice.
+        StemdError: STEMD-E002, espeak-ng or flite is not installed or does not know the voice.
     """
     path = folder / f"{voice}.npz"
     if path.is_file():
@@ -105,15 +114,22 @@ def _made_up(random: np.random.Generator) -> str:
 
 
 def _word(voice: str, text: str, pitch: int) -> Word | None:
-    command = ["espeak-ng", "-v", voice, "-s", "150", "-p", str(pitch), "--stdout", text]
+    program, command = _command(voice, text, pitch)
     try:
         done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
     except FileNotFoundError:
-        raise StemdError("STEMD-E002", "espeak-ng is not installed", remedy="apt-get install espeak-ng") from None
+        raise StemdError("STEMD-E002", f"{program} is not installed", remedy=f"apt-get install {program}") from None
     if done.returncode or not done.stdout:
-        raise StemdError("STEMD-E002", f"espeak-ng does not speak as {voice}: {done.stderr.decode(errors='replace')}")
+        raise StemdError("STEMD-E002", f"{program} does not speak as {voice}: {done.stderr.decode(errors='replace')}")
     sound, rate = soundfile.read(io.BytesIO(done.stdout))
     return _analysed(sound, rate) if len(sound) >= rate // 10 else None
+
+
+def _command(voice: str, text: str, pitch: int) -> tuple[str, list[str]]:
+    """``pitch`` as espeak-ng counts it, 0 to 99; flite's is the speaker's own."""
+    if is_recorded(voice):
+        return "flite", ["flite", "-voice", voice.removeprefix(_FLITE), "-t", text, "-o", "/dev/stdout"]
+    return "espeak-ng", ["espeak-ng", "-v", voice, "-s", "150", "-p", str(pitch), "--stdout", text]
 
 
 def _analysed(sound: NDArray[np.float64], rate: int) -> Word | None:
@@ -125,7 +141,7 @@ def _analysed(sound: NDArray[np.float64], rate: int) -> Word | None:
     pitch = pyworld.stonemask(x, rough, time, RATE)
     spectrum = pyworld.cheaptrick(x, pitch, time, RATE, fft_size=FFT)
     noise = pyworld.d4c(x, pitch, time, RATE, fft_size=FFT)
-    _extend(spectrum, noise)
+    _extend(spectrum, noise, rate)
     power = spectrum.sum(1)
     loud = np.flatnonzero(power > power.max() * 1e-4)
     if len(loud) < 12 or (pitch > 0).sum() < 8:
@@ -135,9 +151,10 @@ def _analysed(sound: NDArray[np.float64], rate: int) -> Word | None:
     return Word(pitch[kept] > 0, logarithm, noise[kept].astype(np.float16))
 
 
-def _extend(spectrum: NDArray[np.float64], noise: NDArray[np.float64]) -> None:
-    """espeak-ng ends at 11 kHz: above, noise that decays and follows the highest band there is."""
+def _extend(spectrum: NDArray[np.float64], noise: NDArray[np.float64], rate: int) -> None:
+    """A voice ends at 8 or 11 kHz: above, noise that follows the highest band there is, and decays as steeply."""
     bins = spectrum.shape[1]
-    low, high = int(bins * 8.5 / 22.05), int(bins * 10.3 / 22.05)
-    spectrum[:, high:] = spectrum[:, low:high].mean(1, keepdims=True) * 10 ** -np.linspace(0, 2.2, bins - high)
+    low, high = int(bins * 0.771 * rate / RATE), int(bins * 0.934 * rate / RATE)
+    decades = 2.2 * (bins - high) / (bins - int(bins * 0.467))
+    spectrum[:, high:] = spectrum[:, low:high].mean(1, keepdims=True) * 10 ** -np.linspace(0, decades, bins - high)
     noise[:, high:] = 1.0
