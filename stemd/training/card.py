@@ -119,8 +119,9 @@ def _material(material: Mapping[str, Any]) -> str:
     parts = [f"{material.get('songs', 0)} songs (pieces of real recordings count as one each)."]
     if fonts:
         parts.append(
-            f"Composed at random and rendered with the soundfont {', '.join(fonts)}, own synthesisers and drum kits, "
-            f"and voices of espeak-ng (its audio output only) resynthesised with WORLD; seeds of the words {seeds}."
+            f"Composed at random and rendered with {', '.join(fonts)}, own synthesisers and drum kits, "
+            f"and voices of espeak-ng and flite (their audio output only) resynthesised with WORLD; seeds of the words "
+            f"{seeds}."
         )
     if real := material.get("real"):
         credit = f" ({material['credit']})" if material.get("credit") else ""

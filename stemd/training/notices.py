@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_FLUID = """\
-- The FluidR3 GM soundfont (rendered instruments). Copyright © 2000–2002, 2008 Frank Wen, © 2008 Toby Smithe. MIT:
-
+#: Soundfonts under the MIT licence, by how their files' names begin: what they are.
+_FONTS = {
+    "FluidR3": "The FluidR3 GM soundfont (rendered instruments). Copyright © 2000–2002, 2008 Frank Wen, © 2008 Toby "
+    "Smithe.",
+    "MuseScore_General": "The MuseScore General soundfont (rendered instruments; some of its samples are CC0 or in the "
+    "public domain). Copyright © 2018–2021 S. Christian Collins, © 2014–2017 Michael Cowgill, © 2002 Ethan Winer, "
+    "© 2016 Michael Schorsch, © 2000–2002, 2008 Frank Wen, © 2008 Toby Smithe.",
+}
+_MIT = """\
   > Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
   > documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
   > rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to
@@ -19,7 +25,8 @@ _FLUID = """\
   > OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 """
 _VOICES = """\
-- espeak-ng (GPL-3): only its audio output was used, not its code or data.
+- espeak-ng (GPL-3) and flite (Carnegie Mellon University's own licence, without conditions for sound): only their audio
+  output was used, not their code or data.
 - WORLD (modified BSD) resynthesised that output into singing; nothing of it is in the weights.
 """
 
@@ -28,11 +35,9 @@ def notices(material: Mapping[str, Any]) -> str:
     """The text for ``material``, the record of what a run learnt from."""
     fonts = {shelf["soundfont"] for shelf in material.get("shelves", [])}
     lines = ["# Third-party notices\n", "What the songs were made of that these weights were trained on:\n"]
-    if any(font.startswith("FluidR3") for font in fonts):
-        lines.append(_FLUID)
-    lines += [
-        f"- Soundfont `{font}`: see its own licence.\n" for font in sorted(fonts) if not font.startswith("FluidR3")
-    ]
+    for font in sorted(fonts):
+        known = next((text for name, text in _FONTS.items() if font.startswith(name)), None)
+        lines.append(f"- {known} MIT:\n\n{_MIT}" if known else f"- Soundfont `{font}`: see its own licence.\n")
     if fonts:
         lines.append(_VOICES)
     if real := material.get("real"):

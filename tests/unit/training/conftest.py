@@ -22,6 +22,7 @@ def missing() -> str:
     there = {
         "pyworld (pip install stemd[train])": importlib.util.find_spec("pyworld"),
         "espeak-ng": shutil.which("espeak-ng"),
+        "flite": shutil.which("flite"),
         "libfluidsynth3": library(),
         "fluid-soundfont-gm": TRAINING_FONT.is_file(),
         "timgm6mb-soundfont": HELD_OUT_FONT.is_file(),

@@ -55,6 +55,13 @@ def test_the_notices_and_the_card_name_who_made_the_recordings():
     assert "kalium (by Somebody, CC0 1.0)" in card._material(material)
 
 
+def test_each_soundfont_has_its_notice():
+    text = notices({"shelves": [{"soundfont": "FluidR3_GM.sf2"}, {"soundfont": "MuseScore_General_Full.sf3"}]})
+    assert "Frank Wen" in text and "S. Christian Collins" in text and text.count("Permission is hereby granted") == 2
+    assert "flite" in text and "Soundfont `mine.sf2`: see" in notices({"shelves": [{"soundfont": "mine.sf2"}]})
+    assert "flite" not in notices({"real": ["kalium"]}), "no voices were made for a multitrack"
+
+
 def test_scores():
     truth = tones(1, 2.0, absent=(3,))
     rows = metrics.score(truth * 0.5, truth)
