@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stemd.core.errors import StemdError
-from stemd.training import curve
+from stemd.training import curve, notices
 from stemd.training.judging import table
 from stemd.training.keeping import read_json, whole
 
@@ -116,12 +116,12 @@ def _material(material: Mapping[str, Any]) -> str:
     shelves = material.get("shelves", [])
     fonts = sorted({shelf["soundfont"] for shelf in shelves})
     seeds = sorted({shelf["seed"] for shelf in shelves})
-    parts = [f"{material.get('songs', 0)} songs (pieces of real recordings count as one each)."]
+    parts = [f"{material.get('songs', 0)} songs (each piece of each take of a real recording counts as one)."]
     if fonts:
         parts.append(
             f"Composed at random and rendered with {', '.join(fonts)}, own synthesisers and drum kits, "
-            f"and voices of espeak-ng and flite (their audio output only) resynthesised with WORLD; seeds of the words "
-            f"{seeds}."
+            f"and voices of {' and '.join(notices.speakers(material))} (their audio output only) resynthesised with "
+            f"WORLD; seeds of the words {seeds}."
         )
     if real := material.get("real"):
         credit = f" ({material['credit']})" if material.get("credit") else ""

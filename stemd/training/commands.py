@@ -57,10 +57,17 @@ def _parser() -> argparse.ArgumentParser:
     render.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     render.add_argument("--real", type=Path, metavar="DIR", help="multitracks with a roles.json")
     render.add_argument("--piece", type=float, default=24.0, help="seconds of a piece of a multitrack")
-    render.add_argument("--takes", type=int, default=1, help="of each multitrack: all but one have other levels")
+    render.add_argument("--takes", type=_some, default=1, help="of each multitrack: all but one have other levels")
     _add_learning(command)
     _add_results(command)
     return parser
+
+
+def _some(text: str) -> int:
+    """A number of things, at least one."""
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number
 
 
 def _add_learning(command: _Add) -> None:
@@ -121,7 +128,8 @@ def _compose(chosen: argparse.Namespace) -> None:
 
 
 def _render(chosen: argparse.Namespace) -> None:
-    from stemd.training.filling import Order, fill, read_plans, shelve_recordings
+    from stemd.training import recordings
+    from stemd.training.filling import Order, fill, read_plans
     from stemd.training.sounding.render import CODED
 
     progress = Progress("render", 0, "songs", chosen.json)
@@ -131,7 +139,7 @@ def _render(chosen: argparse.Namespace) -> None:
         fill(order, read_plans(chosen.plans), chosen.processes, progress)
     if chosen.real:
         progress = Progress("render", 0, "takes", chosen.json)
-        shelve_recordings(chosen.shelf, chosen.real, chosen.piece, chosen.takes, progress)
+        recordings.shelve(chosen.shelf, chosen.real, chosen.piece, chosen.takes, progress)
 
 
 def _train(chosen: argparse.Namespace) -> None:

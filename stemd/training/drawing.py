@@ -20,7 +20,7 @@ _BASS = STEMS.index("bass")
 #: left out, the speed is changed, the bass is slowed down further.
 _TOGETHER, _EVEN, _MISSING, _VARIED, _DEEP = 0.5, 0.5, 0.12, 0.5, 0.1
 _DENSE, _TRIES = 0.7, 6
-"""How likely the place has to be one where every stem sounds, and how many places are tried for it."""
+"""How likely a place is looked for where every stem of the song sounds, and how many are tried."""
 _BEFORE = 2 * RATE
 """Frames that a line plays before the mixture begins, so that it begins within a note."""
 _SPEED = 0.17
@@ -62,7 +62,7 @@ def mixture(random: np.random.Generator, corpus: Corpus, frames: int) -> Sound:
     needed = int(frames * speed) + 2
     together, even = random.random() < _TOGETHER, random.random() < _EVEN
     song = corpus.draw(random)
-    start = _start(random, song, needed, range(len(STEMS)))
+    start = _start(random, song, needed, range(len(STEMS))) if together else 0
     stems = np.zeros((len(STEMS), 2, frames), np.float32)
     loudest = max(song.levels) or 1.0
     for stem in range(len(STEMS)):

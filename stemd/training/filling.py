@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stemd.core.errors import StemdError
-from stemd.training import recordings, shelf
+from stemd.training import shelf
 from stemd.training.composing.song import Song, compose
 from stemd.training.keeping import provenance, read_json, whole, write_json
 from stemd.training.progress import Progress
@@ -22,6 +22,11 @@ from stemd.training.sounding.instruments import Studio
 from stemd.training.sounding.render import CODED, render
 
 RECORD, VOICES = "shelf.json", "voices"
+_PACKAGES = {
+    "FluidR3_GM.sf2": "fluid-soundfont-gm",
+    "MuseScore_General_Full.sf3": "musescore-general-soundfont",
+    "TimGM6mb.sf2": "timgm6mb-soundfont",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,29 +76,6 @@ def fill(order: Order, plans: list[Song], processes: int, progress: Progress) ->
             progress.advance(len(plans) - len(missing) + number)
 
 
-def shelve_recordings(folder: Path, real: Path, seconds: float, takes: int, progress: Progress) -> None:
-    """Put ``takes`` of each of the real multitracks below ``real`` onto the shelf, in pieces of ``seconds``.
-
-    Raises:
-        StemdError: STEMD-A001, STEMD-A003.
-    """
-    roles = recordings.songs(real)
-    progress.total = len(roles) * takes
-    for name, files in sorted(roles.items()):
-        titles = [f"real-{name}" if take == 0 else f"real-{name}-take{take}" for take in range(takes)]
-        missing = [take for take, title in enumerate(titles) if not (folder / f"{title}.done").is_file()]
-        progress.advance(progress.done + takes - len(missing))
-        parts = recordings.multitrack(real / name, files) if missing else []
-        for take in missing:
-            song = recordings.stems(parts, recordings.take(take, len(parts)))
-            facts = {"real": name, "files": dict(files), "take": take}
-            for index, piece in enumerate(recordings.pieces(song, seconds)):
-                shelf.put(folder, f"{titles[take]}-{index:03}", piece, facts)
-            with whole(folder / f"{titles[take]}.done") as file:
-                file.write(b"")
-            progress.advance(progress.done + 1)
-
-
 _studio: Studio | None = None
 
 
@@ -126,12 +108,14 @@ def _processes(count: int) -> ProcessPoolExecutor:
 def _note_inputs(order: Order) -> None:
     """Refuse a shelf of another order, and keep beside it what it is made of."""
     if not order.soundfont.is_file():
-        raise StemdError("STEMD-E002", f"{order.soundfont} is not there", remedy="apt-get install fluid-soundfont-gm")
+        package = _PACKAGES.get(order.soundfont.name, "fluid-soundfont-gm, and leave --soundfont out")
+        raise StemdError("STEMD-E002", f"{order.soundfont} is not there", remedy=f"apt-get install {package}")
     order.folder.mkdir(parents=True, exist_ok=True)
     record = order.folder / RECORD
     if not record.is_file():
         facts = {"soundfont": order.soundfont.name, "voices": order.kind, "words": order.words, "seed": order.seed}
-        write_json(record, {**facts, **provenance()})
+        speakers = sorted({voicebank.program(voice) for voice in voicebank.VOICES[order.kind]})
+        write_json(record, {**facts, "speakers": speakers, **provenance()})
         return
     kept = read_json(record)
     if (kept["soundfont"], kept["voices"], kept["words"]) != (order.soundfont.name, order.kind, order.words):

@@ -11,7 +11,7 @@ _FONTS = {
     "Smithe.",
     "MuseScore_General": "The MuseScore General soundfont (rendered instruments; some of its samples are CC0 or in the "
     "public domain). Copyright © 2018–2021 S. Christian Collins, © 2014–2017 Michael Cowgill, © 2002 Ethan Winer, "
-    "© 2016 Michael Schorsch, © 2000–2002, 2008 Frank Wen, © 2008 Toby Smithe.",
+    "© 2016 Michael Schorsch, © 2000–2002, 2008 Frank Wen, © 2008 Toby Smithe, © 2018–2021 mirabilos.",
 }
 _MIT = """\
   > Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
@@ -24,11 +24,11 @@ _MIT = """\
   > OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
   > OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
 """
-_VOICES = """\
-- espeak-ng (GPL-3) and flite (Carnegie Mellon University's own licence, without conditions for sound): only their audio
-  output was used, not their code or data.
-- WORLD (modified BSD) resynthesised that output into singing; nothing of it is in the weights.
-"""
+_SPEAKERS = {
+    "espeak-ng": "GPL-3",
+    "flite": "a licence of Carnegie Mellon University's like BSD's",
+}
+_WORLD = "- WORLD (modified BSD) resynthesised these voices into singing; nothing of it is in the weights.\n"
 
 
 def notices(material: Mapping[str, Any]) -> str:
@@ -38,9 +38,17 @@ def notices(material: Mapping[str, Any]) -> str:
     for font in sorted(fonts):
         known = next((text for name, text in _FONTS.items() if font.startswith(name)), None)
         lines.append(f"- {known} MIT:\n\n{_MIT}" if known else f"- Soundfont `{font}`: see its own licence.\n")
+    for speaker in speakers(material):
+        terms = _SPEAKERS.get(speaker, "see its own licence")
+        lines.append(f"- {speaker} ({terms}): only its audio output was used, not its code or data.\n")
     if fonts:
-        lines.append(_VOICES)
+        lines.append(_WORLD)
     if real := material.get("real"):
         credit = material.get("credit") or "their licence is that of their folder"
         lines.append(f"- Real recordings, {', '.join(real)}: {credit}.\n")
     return "\n".join(lines)
+
+
+def speakers(material: Mapping[str, Any]) -> list[str]:
+    """The programs whose voices sing; shelves that do not say it are from before there were two."""
+    return sorted({name for shelf in material.get("shelves", []) for name in shelf.get("speakers", ["espeak-ng"])})

@@ -16,7 +16,9 @@ import numpy as np
 from scipy import signal
 
 from stemd.core.errors import StemdError
-from stemd.training.keeping import read_json
+from stemd.training import shelf
+from stemd.training.keeping import read_json, whole
+from stemd.training.progress import Progress
 from stemd.training.terms import RATE, STEMS, Sound
 
 #: A stem, or one below and another above a frequency in Hz.
@@ -57,7 +59,7 @@ def take(number: int, count: int) -> tuple[float, ...]:
         return (1.0,) * count
     random = np.random.default_rng([number, 79])
     heard = random.random(count) >= _LEFT_OUT
-    return tuple(heard * 10 ** (random.uniform(-_LOUDER, _LOUDER, count) / 20))
+    return tuple(map(float, heard * 10 ** (random.uniform(-_LOUDER, _LOUDER, count) / 20)))
 
 
 def stems(parts: Sequence[tuple[str, Sound]], gains: Sequence[float]) -> Sound:
@@ -75,6 +77,41 @@ def pieces(song: Sound, seconds: float) -> Iterator[Sound]:
         piece = song[..., start : start + length]
         if np.abs(piece).max() > 1e-3:
             yield piece
+
+
+def shelve(folder: Path, real: Path, seconds: float, takes: int, progress: Progress) -> None:
+    """Put ``takes`` of each of the multitracks below ``real`` onto the shelf, in pieces of ``seconds``.
+
+    Raises:
+        StemdError: STEMD-A001, STEMD-A003.
+    """
+    roles = songs(real)
+    missing = {name: [n for n in range(takes) if not _done(folder, name, n).is_file()] for name in sorted(roles)}
+    progress.total = len(roles) * takes
+    progress.done = progress.total - sum(map(len, missing.values()))
+    progress.advance(progress.done)
+    for name, numbers in missing.items():
+        if numbers:
+            _shelve_one(folder, real / name, roles[name], numbers, seconds, progress)
+
+
+def _shelve_one(
+    folder: Path, source: Path, files: Mapping[str, Role], numbers: Sequence[int], seconds: float, progress: Progress
+) -> None:
+    parts = multitrack(source, files)
+    for number in numbers:
+        gains, done = take(number, len(parts)), _done(folder, source.name, number)
+        facts = {"real": source.name, "files": dict(files), "take": number, "gains": gains}
+        for index, piece in enumerate(pieces(stems(parts, gains), seconds)):
+            shelf.put(folder, f"{done.stem}-{index:03}", piece, facts)
+        with whole(done) as file:
+            file.write(b"")
+        progress.advance(progress.done + 1)
+
+
+def _done(folder: Path, name: str, number: int) -> Path:
+    """The mark that a take is there, whole; its name without the suffix is how those of the pieces begin."""
+    return folder / f"real-{name}{f'-take{number}' if number else ''}.done"
 
 
 def _is_role(role: object) -> bool:

@@ -64,8 +64,13 @@ def is_female(voice: str) -> bool:
 
 
 def is_recorded(voice: str) -> bool:
-    """Whether there was a throat once."""
+    """Whether it is modelled on a recorded speaker."""
     return voice.startswith(_FLITE)
+
+
+def program(voice: str) -> str:
+    """What speaks so."""
+    return "flite" if is_recorded(voice) else "espeak-ng"
 
 
 def speak(voice: str, number: int, seed: int, words: int, folder: Path) -> Path:
@@ -114,22 +119,27 @@ def _made_up(random: np.random.Generator) -> str:
 
 
 def _word(voice: str, text: str, pitch: int) -> Word | None:
-    program, command = _command(voice, text, pitch)
-    try:
-        done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
-    except FileNotFoundError:
-        raise StemdError("STEMD-E002", f"{program} is not installed", remedy=f"apt-get install {program}") from None
-    if done.returncode or not done.stdout:
-        raise StemdError("STEMD-E002", f"{program} does not speak as {voice}: {done.stderr.decode(errors='replace')}")
-    sound, rate = soundfile.read(io.BytesIO(done.stdout))
+    """``pitch`` as espeak-ng counts it, 0 to 99; flite's is the speaker's own."""
+    if is_recorded(voice):
+        name = voice.removeprefix(_FLITE)
+        known = name in _run("flite", "-lv").decode().split()  # it would speak as another without a word
+        spoken = _run("flite", "-voice", name, "-t", text, "-o", "/dev/stdout") if known else b""
+    else:
+        spoken = _run("espeak-ng", "-v", voice, "-s", "150", "-p", str(pitch), "--stdout", text)
+    if not spoken:
+        raise StemdError("STEMD-E002", f"{program(voice)} does not speak as {voice}")
+    sound, rate = soundfile.read(io.BytesIO(spoken))
     return _analysed(sound, rate) if len(sound) >= rate // 10 else None
 
 
-def _command(voice: str, text: str, pitch: int) -> tuple[str, list[str]]:
-    """``pitch`` as espeak-ng counts it, 0 to 99; flite's is the speaker's own."""
-    if is_recorded(voice):
-        return "flite", ["flite", "-voice", voice.removeprefix(_FLITE), "-t", text, "-o", "/dev/stdout"]
-    return "espeak-ng", ["espeak-ng", "-v", voice, "-s", "150", "-p", str(pitch), "--stdout", text]
+def _run(*command: str) -> bytes:
+    """What it wrote; nothing where it failed."""
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+    except FileNotFoundError:
+        remedy = f"apt-get install {command[0]}"
+        raise StemdError("STEMD-E002", f"{command[0]} is not installed", remedy=remedy) from None
+    return b"" if done.returncode else done.stdout
 
 
 def _analysed(sound: NDArray[np.float64], rate: int) -> Word | None:

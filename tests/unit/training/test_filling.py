@@ -78,10 +78,13 @@ def test_recordings_become_songs(tmp_path: Path, capsys: pytest.CaptureFixture[s
     ratio = whole_song[3] / np.where(np.abs(stems[3]) > 0.01, stems[3], np.nan)
     assert np.nanstd(ratio[:, : 2 * RATE]) < 0.02, "backing and lead are one stem"
     others = ["render", str(out), "--real", str(real), "--piece", "2", "--takes", "4", "--json"]
+    first = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    (out / "real-one-take2-000.json").write_text("{}")  # a take that was killed half way
     assert main(others) == 0 and json.loads(capsys.readouterr().out.splitlines()[-1])["done"] == 4
     added = {song.name: song for song in shelf.take([out])}
     assert {"real-one-000", "real-one-take1-000", "real-one-take3-001"} <= set(added)
-    assert np.array_equal(added["real-one-000"].all(), songs[0].all()), "the record as it is stays"
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in first.items()), "the record as it is stays"
+    assert added["real-one-take2-000"].facts["gains"] == list(recordings.take(2, 4))
     balances = [added[f"real-one-take{take}-000"].levels for take in (1, 2, 3)]
     assert len(set(balances)) == 3 and all(added[name].facts["real"] == "one" for name in added)
     stamps = {path: path.stat().st_mtime_ns for path in out.iterdir()}
@@ -100,6 +103,8 @@ def test_recordings_become_songs(tmp_path: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(StemdError, match="one/kick: percussion"):
         recordings.songs(real)
     assert main(["render", str(out), "--real", str(real)]) != 0
+    with pytest.raises(SystemExit):
+        main(["render", str(out), "--real", str(real), "--takes", "0"])
 
 
 def test_a_take_is_the_record_with_other_levels():

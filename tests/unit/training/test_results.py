@@ -55,11 +55,15 @@ def test_the_notices_and_the_card_name_who_made_the_recordings():
     assert "kalium (by Somebody, CC0 1.0)" in card._material(material)
 
 
-def test_each_soundfont_has_its_notice():
-    text = notices({"shelves": [{"soundfont": "FluidR3_GM.sf2"}, {"soundfont": "MuseScore_General_Full.sf3"}]})
+def test_each_soundfont_and_speaker_has_its_notice():
+    first = {"soundfont": "FluidR3_GM.sf2", "seed": 1}
+    second = {"soundfont": "MuseScore_General_Full.sf3", "seed": 1, "speakers": ["espeak-ng", "flite"]}
+    text = notices({"shelves": [first, second]})
     assert "Frank Wen" in text and "S. Christian Collins" in text and text.count("Permission is hereby granted") == 2
-    assert "flite" in text and "Soundfont `mine.sf2`: see" in notices({"shelves": [{"soundfont": "mine.sf2"}]})
-    assert "flite" not in notices({"real": ["kalium"]}), "no voices were made for a multitrack"
+    assert "- flite (" in text and "voices of espeak-ng and flite" in card._material({"shelves": [first, second]})
+    older = notices({"shelves": [{"soundfont": "mine.sf2"}]})
+    assert "Soundfont `mine.sf2`: see" in older and "espeak-ng (GPL-3)" in older and "flite" not in older
+    assert "WORLD" not in notices({"real": ["kalium"]}), "no voices were made for a multitrack"
 
 
 def test_scores():

@@ -161,6 +161,8 @@ def test_people_sing_too(tmp_path: Path):
     drawn = [singing.draw(random, bank).words is bank["flite-slt"] for _ in range(60)]
     assert 15 < sum(drawn) < 45
     assert singing.draw(np.random.default_rng(1), {"en+m1": bank["en+m1"]}).words is bank["en+m1"]
+    with pytest.raises(StemdError, match="flite does not speak as flite-nobody"):
+        voicebank.speak("flite-nobody", 0, 1, 1, tmp_path)
 
 
 def test_no_held_out_voice_sings_in_training():
