@@ -100,7 +100,7 @@ def _vocalise(random: np.random.Generator, frames: int) -> Sound:
 
 
 #: What few of the songs have and many records do: how likely it takes the place of a stem, and who makes it.
-_INSTEAD = {"bass": (0.1, _boom), "other": (0.06, _strike), "vocals": (0.2, _vocalise)}
+_INSTEAD = {"bass": (0.1, _boom), "other": (0.06, _strike), "vocals": (0.33, _vocalise)}
 
 
 def _line(random: np.random.Generator, frames: int, root: int, gaps: Sequence[float]) -> list[Note]:
