@@ -12,9 +12,9 @@ from stemd.training.judging import table
 from stemd.training.keeping import read_json, whole
 
 CURVE = "curve.svg"
-_HELD_OUT = "held-out synthetic (another soundfont, voices that training never heard)"
+_HELD_OUT = "held-out synthetic songs (another soundfont, voices that training never heard)"
 _APART = "pieces of real songs that training never heard"
-_SEEN = "not held out (training may have heard them, their soundfont or their voices)"
+_SEEN = "songs that are not held out (training may have heard them, their soundfont or their voices)"
 
 
 def write(folder: Path, scores: Sequence[Path], logs: Sequence[Path]) -> Path:
@@ -70,8 +70,8 @@ mask* is about the most that a mask can reach.
 
 **Limits.**
 
-- Nearly all its songs are composed by rules and nearly all its singers are formant synthesis: real voices leak into
-  `other`, melodic leads into `vocals`, and what is struck or begins like a bass drum into `drums`.
+- Nearly all its songs are composed by rules and few of its singers are people: real voices leak into `other`, melodic
+  leads into `vocals`, and what is struck or begins like a bass drum into `drums`.
 - It knows four-four time and the genres of its generator; orchestras, field recordings and noise are out of its range.
 - It masks: attacks are smeared over a window of 4096 frames, and the phase is the mixture's.
 - The four outputs need not add up to the mixture exactly.
@@ -101,11 +101,11 @@ def _scores(facts: Mapping[str, Any], judged: Mapping[str, Any]) -> str:
 def _songs(facts: Mapping[str, Any], judged: Mapping[str, Any]) -> str:
     """What it was judged on; held out is only what cannot have been in the material."""
     if judged["held_out"]:
-        return f"{judged['songs']} {_HELD_OUT} songs"
+        return f"{judged['songs']} {_HELD_OUT}"
     real = set(judged.get("real", ()))
     if real and judged.get("only_real") and real.isdisjoint(facts["material"].get("real", ())):
         return f"{judged['songs']} {_APART} ({', '.join(sorted(real))})"
-    return f"{judged['songs']} {_SEEN} songs"
+    return f"{judged['songs']} {_SEEN}"
 
 
 def _beginning(origin: str | None) -> str:
