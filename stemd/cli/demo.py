@@ -36,9 +36,9 @@ paths: {{run: {run}}}
 http: {{listen: null}}
 """
 _HONEST = """\
-These stems are the work of nano, the small model that comes with stemd, trained on synthetic songs only (its model card
-and docs/training.md tell how). On this song its mean SI-SDR is {si_sdr:.1f} dB, where the mix itself
-has {mixture:.1f} dB. It shows the machine working, not what separation can sound like. For that, once:
+These stems are the work of nano, the small model that comes with stemd, trained on songs composed by rules and on three
+real ones (its model card and docs/training.md tell how). On this song its mean SI-SDR is {si_sdr:.1f} dB, where
+the mix itself has {mixture:.1f} dB. It shows the machine working, not what separation can sound like. For that, once:
 
     {better}"""
 _BETTER = "stemd models fetch htdemucs"

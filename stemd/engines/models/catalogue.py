@@ -27,7 +27,8 @@ _SPLEETER_TERMS = (
     "(deezer/spleeter, issue 959)."
 )
 _NANO_TERMS = (
-    "MIT, as stemd; trained only on music made for it, in part with the FluidR3 GM soundfont (MIT); see its model card."
+    "MIT, as stemd; trained on music made for it, in part with the FluidR3 GM and MuseScore General soundfonts (MIT), "
+    "and on three songs whose makers gave them away (CC0); see its model card."
 )
 
 
@@ -80,7 +81,7 @@ def _spleeter(stems: int, size: int, variant: str = "") -> Model:
 
 _NANO = Model(
     "nano", "demucs", _FOUR, 44_100, "MIT", None, 1, "nano", None, "", "The stemd authors", "in the package", None,
-    4_443_298, _NANO_TERMS,
+    6_863_164, _NANO_TERMS,
 )  # fmt: skip
 
 #: Sizes of Spleeter's archives.
