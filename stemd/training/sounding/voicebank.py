@@ -11,6 +11,7 @@ import io
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,7 @@ def _word(voice: str, text: str, pitch: int) -> Word | None:
     """``pitch`` as espeak-ng counts it, 0 to 99; flite's is the speaker's own."""
     if is_recorded(voice):
         name = voice.removeprefix(_FLITE)
-        known = name in _run("flite", "-lv").decode().split()  # it would speak as another without a word
+        known = name in _known_to_flite()  # else it would speak as another without a word
         spoken = _run("flite", "-voice", name, "-t", text, "-o", "/dev/stdout") if known else b""
     else:
         spoken = _run("espeak-ng", "-v", voice, "-s", "150", "-p", str(pitch), "--stdout", text)
@@ -130,6 +131,11 @@ def _word(voice: str, text: str, pitch: int) -> Word | None:
         raise StemdError("STEMD-E002", f"{program(voice)} does not speak as {voice}")
     sound, rate = soundfile.read(io.BytesIO(spoken))
     return _analysed(sound, rate) if len(sound) >= rate // 10 else None
+
+
+@cache
+def _known_to_flite() -> frozenset[str]:
+    return frozenset(_run("flite", "-lv").decode().split())
 
 
 def _run(*command: str) -> bytes:
