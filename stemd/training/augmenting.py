@@ -15,9 +15,10 @@ _GAIN, _SPREAD = (0.0, -1.0, 0.0, 1.0), (3.0, 3.0, 3.5, 3.5)
 _ROOMS, _ROOM_FRAMES = 32, 17_640
 #: How likely: an equaliser on a stem, one on everything, a low-pass as of a codec, a room, a width, a bus compressor.
 _EQUALISED, _TONED, _DULL, _ROOMY, _WIDENED, _PRESSED = 0.8, 0.3, 0.15, 0.25, 0.2, 0.3
-_DRIVEN, _PANNED = 0.12, (0.25, 0.1, 0.25, 0.1)
-_BASS, _SUBBED = STEMS.index("bass"), 0.15
-"""How likely a bass is left with little but its fundamental: real sub-basses are nearly sines."""
+_DRIVEN, _PANNED = (0.12, 0.4, 0.12, 0.12), (0.25, 0.1, 0.25, 0.1)
+_BASS, _SUBBED, _LEAN = STEMS.index("bass"), 0.08, 0.65
+"""How likely a bass is left with little but its fundamental (real sub-basses are nearly sines), or with little of it: a
+recorded bass guitar has more than half of its energy above 200 Hz, one out of a soundfont a seventh."""
 
 
 @dataclass(slots=True)
@@ -67,8 +68,8 @@ class Batches:
             for index in range(len(STEMS)):
                 if random.random() < _EQUALISED:
                     song[index] *= self._equaliser(random, 1.0)
-                if index == _BASS and random.random() < _SUBBED:
-                    song[index] *= self._sub(random)
+                if index == _BASS:
+                    song[index] *= self._bass(random)
                 song[index] *= whole
                 if random.random() < (_ROOMY if index != STEMS.index("bass") else _ROOMY / 3):
                     room = self._rooms[int(random.integers(_ROOMS))]
@@ -95,10 +96,14 @@ class Batches:
         cut = float(random.uniform(9000, 17_000))
         return torch.pow(10.0, -2.5 * torch.sigmoid((self._frequency - cut) / 300.0))
 
-    def _sub(self, random: np.random.Generator) -> torch.Tensor:
-        """A Butterworth low-pass of 2nd to 4th order between 50 and 300 Hz, without its phase."""
-        cut, order = 50 * 6 ** float(random.random()), int(random.integers(2, 5))
-        return (1 + (self._frequency / cut) ** (2 * order)) ** -0.5
+    def _bass(self, random: np.random.Generator) -> torch.Tensor:
+        """Some basses' Butterworth filter, without its phase: low-pass (50–300 Hz) or high-pass (100–600 Hz)."""
+        kind, where = float(random.random()), 6 ** float(random.random())
+        if kind < _SUBBED:
+            return (1 + (self._frequency / (50 * where)) ** (2 * int(random.integers(2, 5)))) ** -0.5
+        if kind < _SUBBED + _LEAN:
+            return (1 + (100 * where / self._frequency) ** (2 * int(random.integers(1, 3)))) ** -0.5
+        return torch.ones(())
 
     def _room(self, random: np.random.Generator) -> torch.Tensor:
         decay = 10 ** (-3 * np.arange(_ROOM_FRAMES) / RATE / random.uniform(0.1, 0.8))
@@ -113,7 +118,7 @@ class Batches:
 def _placed(random: np.random.Generator, song: torch.Tensor, index: int) -> None:
     """Drive, width, place and polarity of one stem, in place."""
     stem = song[index]
-    if random.random() < _DRIVEN:
+    if random.random() < _DRIVEN[index]:
         amount = float(random.uniform(2, 12))
         stem.copy_(torch.tanh(stem * amount) / amount)
     if random.random() < _WIDENED:

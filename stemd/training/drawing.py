@@ -17,16 +17,16 @@ from stemd.training.terms import LEVEL, RATE, STEMS, Sound, levelled
 
 _BASS = STEMS.index("bass")
 #: How likely a mixture is one real song (else stems of different songs), its stems are brought to one level, a stem is
-#: left out, the speed is changed, the bass is slowed down further.
-_TOGETHER, _EVEN, _MISSING, _VARIED, _DEEP = 0.5, 0.5, 0.12, 0.5, 0.1
+#: left out, the speed is changed, the bass is played at quite another pitch.
+_TOGETHER, _EVEN, _MISSING, _VARIED, _BENT = 0.5, 0.5, 0.12, 0.5, 0.3
 _DENSE, _TRIES = 0.7, 6
 """How likely a place is looked for where every stem of the song sounds, and how many are tried."""
 _BEFORE = 2 * RATE
 """Frames that a line plays before the mixture begins, so that it begins within a note."""
 _SPEED = 0.17
 """The furthest change of speed, and with it of pitch, as a natural logarithm."""
-_DEEPEST = 0.45
-"""How slow a deep bass may be: long notes more than an octave down, as the sub-bass of electronic music."""
+_BEND = (0.45, 2.2)
+"""How slow and how fast a bass may be: sub-bass more than an octave down, and as high as a bass guitar is played."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,9 @@ def mixture(random: np.random.Generator, corpus: Corpus, frames: int) -> Sound:
             if random.random() < odds:
                 stems[stem] = levelled(play(random, frames), LEVEL * song.levels[stem] / level)
                 continue
-            deep = float(random.uniform(_DEEPEST, 0.8)) if stem == _BASS and random.random() < _DEEP else 1.0
-            piece = song.cut(stem, start, start + needed)
-            stems[stem] = _at_speed(piece, speed * deep, frames) * np.float32(LEVEL / level)
+            bend = float(random.uniform(*_BEND)) if stem == _BASS and random.random() < _BENT else 1.0
+            piece = song.cut(stem, start, start + int(needed * max(1.0, bend)))
+            stems[stem] = _at_speed(piece, speed * bend, frames) * np.float32(LEVEL / level)
     return stems
 
 
