@@ -25,8 +25,8 @@ _BEFORE = 2 * RATE
 """Frames that a line plays before the mixture begins, so that it begins within a note."""
 _SPEED = 0.17
 """The furthest change of speed, and with it of pitch, as a natural logarithm."""
-_BEND = (0.45, 2.2)
-"""How slow and how fast a bass may be: sub-bass more than an octave down, and as high as a bass guitar is played."""
+_BEND = 0.8
+"""The same for such a bass: sub-bass more than an octave down, and as high as a bass guitar is played."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def mixture(random: np.random.Generator, corpus: Corpus, frames: int) -> Sound:
             if random.random() < odds:
                 stems[stem] = levelled(play(random, frames), LEVEL * song.levels[stem] / level)
                 continue
-            bend = float(random.uniform(*_BEND)) if stem == _BASS and random.random() < _BENT else 1.0
+            bend = float(np.exp(random.uniform(-_BEND, _BEND))) if stem == _BASS and random.random() < _BENT else 1.0
             piece = song.cut(stem, start, start + int(needed * max(1.0, bend)))
             stems[stem] = _at_speed(piece, speed * bend, frames) * np.float32(LEVEL / level)
     return stems

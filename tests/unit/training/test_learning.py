@@ -101,16 +101,23 @@ def test_half_of_the_songs_keep_their_own_balance(tmp_path: Path):
     assert 0.1 < np.mean(faint) < 0.4, "a half of the half that are one song"
 
 
-def test_a_bass_is_now_and_then_a_sub_bass(corpus: Corpus):
-    """The corpus' basses are sines from 50 Hz, and 42 Hz at the slowest."""
+def test_a_bass_is_now_and_then_played_lower_or_higher(corpus: Corpus):
+    """The corpus' basses are sines of 50 to 110 Hz: 42 to 130 Hz by the speeds that all stems are played at."""
     frequency = np.fft.rfftfreq(4 * FRAMES, 1 / RATE)
     drawn = [mixture(generator(2, number), corpus, FRAMES)[1, 0] for number in range(80)]
     lowest = [frequency[np.abs(np.fft.rfft(each, 4 * FRAMES)).argmax()] for each in drawn if each.any()]
-    assert 2 < sum(each < 40 for each in lowest) < 30
+    assert 2 < sum(each < 40 for each in lowest) < 20 and 2 < sum(each > 130 for each in lowest) < 20
+
+
+def test_few_basses_are_sub_basses_and_most_are_as_lean_as_recorded_ones(corpus: Corpus):
     batches = _batches(corpus)
-    curve = batches._sub(np.random.default_rng(1))
-    at = {hertz: float(curve[(batches._frequency - hertz).abs().argmin()]) for hertz in (25, 2000)}
-    assert at[25] > 0.9 and at[2000] < 0.05
+    low, high = (int((batches._frequency - hertz).abs().argmin()) for hertz in (40, 2000))
+    curves = [batches._bass(np.random.default_rng(seed)).expand(batches._frequency.shape) for seed in range(100)]
+    subs = [curve for curve in curves if curve[high] < 0.05]
+    lean = [curve for curve in curves if curve[low] < 0.5]
+    assert 2 <= len(subs) < 20 and all(curve[low] > 0.5 for curve in subs)
+    assert 45 < len(lean) < 85 and all(curve[high] > 0.9 for curve in lean)
+    assert any(bool((curve == 1).all()) for curve in curves)
 
 
 @pytest.mark.parametrize(("stem", "low"), [("bass", 0.9), ("other", 0.0), ("vocals", 0.0)])
