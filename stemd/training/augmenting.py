@@ -18,7 +18,7 @@ _EQUALISED, _TONED, _DULL, _ROOMY, _WIDENED, _PRESSED = 0.8, 0.3, 0.15, 0.25, 0.
 _DRIVEN, _PANNED = (0.12, 0.4, 0.12, 0.12), (0.25, 0.1, 0.25, 0.1)
 _BASS, _SUBBED, _LEAN = STEMS.index("bass"), 0.08, 0.65
 """How likely a bass is left with little but its fundamental (real sub-basses are nearly sines), or with little of it: a
-recorded bass guitar has more than half of its energy above 200 Hz, one out of a soundfont a seventh."""
+recorded bass guitar may have half of its energy above 200 Hz, the basses of the songs have a seventh there."""
 
 
 @dataclass(slots=True)

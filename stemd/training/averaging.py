@@ -23,9 +23,9 @@ def average(sources: list[Path], target: Path) -> None:
     mean: dict[str, Any] = {
         name: torch.stack([state["averaged"][name] for state in states]).mean(0) for name in states[0]["averaged"]
     }
-    segments, seconds = states[0].get("prior", (0, 0.0))  # what they have in common counts once
-    segments += sum(state["segments"] - state.get("prior", (0, 0.0))[0] for state in states)
-    seconds += sum(state["cpu_seconds"] - state.get("prior", (0, 0.0))[1] for state in states)
+    common = states[0].get("prior", (0, 0.0))  # what they have in common, as where all began, counts once
+    segments = common[0] + sum(state["segments"] - state.get("prior", common)[0] for state in states)
+    seconds = common[1] + sum(state["cpu_seconds"] - state.get("prior", common)[1] for state in states)
     facts = {"segments": segments, "cpu_seconds": seconds, "origin": states[0]["origin"]}
     with whole(target) as file:
         torch.save({"averaged": mean, "course": states[0]["course"], **facts}, file)

@@ -234,6 +234,11 @@ def test_the_average_lies_between_and_counts_what_is_shared_once(tmp_path: Path,
     for name, value in mean["averaged"].items():
         pair = [run.averaged.state_dict()[name] for run in runs]
         assert torch.allclose(value, (pair[0] + pair[1]) / 2)
+    again = tmp_path / "again"
+    again.mkdir()
+    Run.open(again, replace(COURSE, steps=1), start=target).train(_batches(corpus), Progress("train", 0, "steps"), 10.0)
+    average([again / CHECKPOINT, target], tmp_path / "half.pt")
+    assert torch.load(tmp_path / "half.pt", weights_only=True)["segments"] == 9 + 1, "half the way back to the start"
     other = tmp_path / "other"
     other.mkdir()
     Run.open(other, replace(COURSE, network={"depth": 4})).save()
