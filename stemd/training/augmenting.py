@@ -71,7 +71,7 @@ class Batches:
                 if index == _BASS:
                     song[index] *= self._bass(random)
                 song[index] *= whole
-                if random.random() < (_ROOMY if index != STEMS.index("bass") else _ROOMY / 3):
+                if random.random() < (_ROOMY if index != _BASS else _ROOMY / 3):
                     room = self._rooms[int(random.integers(_ROOMS))]
                     song[index] *= 1 + float(random.uniform(0.05, 0.5)) * room
         before = stems.square().mean((2, 3), keepdim=True)
@@ -97,7 +97,8 @@ class Batches:
         return torch.pow(10.0, -2.5 * torch.sigmoid((self._frequency - cut) / 300.0))
 
     def _bass(self, random: np.random.Generator) -> torch.Tensor:
-        """Some basses' Butterworth filter, without its phase: low-pass (50–300 Hz) or high-pass (100–600 Hz)."""
+        """What a bass is filtered by, as one gain or a gain for each frequency: often a Butterworth filter without its
+        phase, a low-pass of 2nd to 4th order (50–300 Hz) or a high-pass of 1st or 2nd (100–600 Hz)."""
         kind, where = float(random.random()), 6 ** float(random.random())
         if kind < _SUBBED:
             return (1 + (self._frequency / (50 * where)) ** (2 * int(random.integers(2, 5)))) ** -0.5

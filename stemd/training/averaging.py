@@ -14,6 +14,8 @@ from stemd.training.keeping import provenance, whole, write_json
 def average(sources: list[Path], target: Path) -> None:
     """Write a checkpoint that ``train --start`` and ``export`` take.
 
+    After the runs ``sources`` may name what they began from, for a mean nearer to it: it counts once, as part of them.
+
     Raises:
         StemdError: STEMD-M004, the networks differ.
     """
@@ -23,7 +25,7 @@ def average(sources: list[Path], target: Path) -> None:
     mean: dict[str, Any] = {
         name: torch.stack([state["averaged"][name] for state in states]).mean(0) for name in states[0]["averaged"]
     }
-    common = states[0].get("prior", (0, 0.0))  # what they have in common, as where all began, counts once
+    common = states[0].get("prior", (0, 0.0))
     segments = common[0] + sum(state["segments"] - state.get("prior", common)[0] for state in states)
     seconds = common[1] + sum(state["cpu_seconds"] - state.get("prior", common)[1] for state in states)
     facts = {"segments": segments, "cpu_seconds": seconds, "origin": states[0]["origin"]}

@@ -76,7 +76,9 @@ def mixture(random: np.random.Generator, corpus: Corpus, frames: int) -> Sound:
                 stems[stem] = levelled(play(random, frames), LEVEL * song.levels[stem] / level)
                 continue
             bend = float(np.exp(random.uniform(-_BEND, _BEND))) if stem == _BASS and random.random() < _BENT else 1.0
-            piece = song.cut(stem, start, start + int(needed * max(1.0, bend)))
+            length = int(needed * max(1.0, bend))
+            begin = max(0, min(start, song.frames - length))  # a fast one needs more of the song
+            piece = song.cut(stem, begin, begin + length)
             stems[stem] = _at_speed(piece, speed * bend, frames) * np.float32(LEVEL / level)
     return stems
 

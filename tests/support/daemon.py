@@ -78,7 +78,7 @@ class Daemon:
             "http": {"listen": "127.0.0.1:0"},
             "models": {"fetch": "never"},
             "paths": {name: str(self.home / name) for name in ("models", "engines", "run")},
-            "alerts": dict.fromkeys(("canary", "disk", "resources")),  # how full the machine is may not tell
+            "alerts": dict.fromkeys(("canary", "disk", "resources")),  # a full or busy machine is no finding
             "retry": {"tries": 3, "base": "200ms", "cap": "1s"},
         }
         for key, value in settings.items():

@@ -109,6 +109,14 @@ def test_a_bass_is_now_and_then_played_lower_or_higher(corpus: Corpus):
     assert 2 < sum(each < 40 for each in lowest) < 20 and 2 < sum(each > 130 for each in lowest) < 20
 
 
+def test_a_bass_that_is_played_faster_lasts_as_long(corpus: Corpus, monkeypatch):
+    monkeypatch.setattr(drawing, "_INSTEAD", {})
+    monkeypatch.setattr(drawing, "_BENT", 1.0)
+    assert corpus.songs[0].frames > 2.7 * RATE, "what the fastest needs for a second"
+    drawn = [mixture(generator(5, number), corpus, RATE)[1] for number in range(60)]
+    assert all(bass[:, -RATE // 50 :].any() for bass in drawn if bass.any())
+
+
 def test_few_basses_are_sub_basses_and_most_are_as_lean_as_recorded_ones(corpus: Corpus):
     batches = _batches(corpus)
     low, high = (int((batches._frequency - hertz).abs().argmin()) for hertz in (40, 2000))
