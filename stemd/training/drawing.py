@@ -10,23 +10,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stemd.training.composing.theory import Note
+from stemd.training import standins
 from stemd.training.shelf import Shelved
-from stemd.training.sounding import effects, synth, vowels
-from stemd.training.terms import LEVEL, RATE, STEMS, Sound, levelled
+from stemd.training.sounding import effects
+from stemd.training.terms import LEVEL, STEMS, Sound, levelled
 
-_BASS = STEMS.index("bass")
+_BASS, _OTHER = STEMS.index("bass"), STEMS.index("other")
 #: How likely a mixture is one real song (else stems of different songs), its stems are brought to one level, a stem is
 #: left out, the speed is changed, the bass is played at quite another pitch.
 _TOGETHER, _EVEN, _MISSING, _VARIED, _BENT = 0.5, 0.5, 0.12, 0.5, 0.3
 _DENSE, _TRIES = 0.7, 6
 """How likely a place is looked for where every stem of the song sounds, and how many are tried."""
-_BEFORE = 2 * RATE
-"""Frames that a line plays before the mixture begins, so that it begins within a note."""
 _SPEED = 0.17
 """The furthest change of speed, and with it of pitch, as a natural logarithm."""
 _BEND = 0.8
 """The same for such a bass: sub-bass more than an octave down, and as high as a bass guitar is played."""
+_SWAYING, _LONGER = 0.2, 1.14
+"""How likely the other instruments vibrate and slide as a voice does, and how much more of the song that takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,50 +71,20 @@ def mixture(random: np.random.Generator, corpus: Corpus, frames: int) -> Sound:
             start = _start(random, song, needed, [stem])
         if song.levels[stem] > 0 and random.random() >= _MISSING:
             level = loudest if together and not even else song.levels[stem]
-            odds, play = _INSTEAD.get(STEMS[stem], (0.0, _boom))
-            if random.random() < odds:
-                stems[stem] = levelled(play(random, frames), LEVEL * song.levels[stem] / level)
-                continue
+            standin = standins.draw(random, STEMS[stem])
+            if standin:
+                stems[stem] = levelled(standin.play(random, frames), LEVEL * song.levels[stem] / level)
+                if random.random() >= standin.joins:
+                    continue
             bend = float(np.exp(random.uniform(-_BEND, _BEND))) if stem == _BASS and random.random() < _BENT else 1.0
-            length = int(needed * max(1.0, bend))
+            sways = stem == _OTHER and random.random() < _SWAYING
+            length = int(needed * max(1.0, bend) * (_LONGER if sways else 1.0))
             begin = max(0, min(start, song.frames - length))  # a fast one needs more of the song
             piece = song.cut(stem, begin, begin + length)
-            stems[stem] = _at_speed(piece, speed * bend, frames) * np.float32(LEVEL / level)
+            if sways:
+                piece = effects.sway(random, piece)
+            stems[stem] += _at_speed(piece, speed * bend, frames) * np.float32(LEVEL / level)
     return stems
-
-
-def _boom(random: np.random.Generator, frames: int) -> Sound:
-    """Long low notes, as of the bass drum of a TR-808 that plays the bass."""
-    notes = _line(random, frames, int(random.integers(22, 40)), (0.5, 0.75, 1, 1, 1.5, 2, 3, 4))
-    return synth.play(random, notes, frames + _BEFORE, synth.boom(random))[:, _BEFORE:]
-
-
-def _strike(random: np.random.Generator, frames: int) -> Sound:
-    """Short notes of something that is struck and yet no drum."""
-    notes = _line(random, frames, int(random.integers(50, 86)), (0.25, 0.25, 0.5, 0.5, 0.75, 1, 2))
-    return effects.place(synth.strike(random, notes, frames + _BEFORE), float(random.uniform(-0.7, 0.7)))[:, _BEFORE:]
-
-
-def _vocalise(random: np.random.Generator, frames: int) -> Sound:
-    """A voice that sings no words."""
-    notes = _line(random, frames, int(random.integers(48, 74)), (0.5, 1, 1, 1.5, 2, 3, 4))
-    return vowels.vocalise(random, notes, frames + _BEFORE)[:, _BEFORE:]
-
-
-#: What few of the songs have and many records do: how likely it takes the place of a stem, and who makes it.
-_INSTEAD = {"bass": (0.1, _boom), "other": (0.06, _strike), "vocals": (0.33, _vocalise)}
-
-
-def _line(random: np.random.Generator, frames: int, root: int, gaps: Sequence[float]) -> list[Note]:
-    """Notes at and after ``_BEFORE``, ``gaps`` in beats."""
-    seconds, beat = (frames + _BEFORE) / RATE, float(random.uniform(0.3, 0.8))
-    notes, at = [], float(random.uniform(0, beat))
-    while at < seconds:
-        gap = beat * float(random.choice(gaps))
-        pitch = root + int(random.choice([0, 0, 0, 0, 3, 5, 7, 12, -2]))
-        notes.append(Note(at, gap * float(random.uniform(0.5, 1)), pitch, int(random.integers(70, 120))))
-        at += gap
-    return notes
 
 
 def _start(random: np.random.Generator, song: Shelved, needed: int, stems: Iterable[int]) -> int:

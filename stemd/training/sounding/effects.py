@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.signal import butter, lfilter, oaconvolve
 
 from stemd.training.terms import RATE, Sound
@@ -48,6 +49,20 @@ def drive(sound: Sound, amount: float) -> Sound:
     """Saturation; full scale stays full scale."""
     driven: Sound = np.tanh(sound * np.float32(amount)) / np.float32(np.tanh(amount))
     return driven
+
+
+def sway(random: np.random.Generator, sound: Sound) -> Sound:
+    """Played along a time that sways: a vibrato of up to half a semitone that comes and goes, and at times slow bends
+    of up to two semitones upwards. The end, for which there is nothing left to play, is silent (12 % at most)."""
+    time = np.arange(sound.shape[1]) / RATE
+
+    def swing(low: float, high: float) -> NDArray[np.float64]:
+        return np.sin(2 * np.pi * float(random.uniform(low, high)) * time + float(random.uniform(0, 2 * np.pi)))
+
+    vibrato = float(random.uniform(0.1, 0.5)) * swing(4, 7) * np.clip(swing(0.3, 1), 0, 1)
+    bend = float(random.choice([0, 0, 1, 2])) * np.clip(swing(0.2, 0.6), 0, 1)
+    at, whole = np.cumsum(2 ** ((vibrato + bend) / 12)), np.arange(sound.shape[1])
+    return np.stack([np.interp(at, whole, channel, right=0.0) for channel in sound]).astype(np.float32)
 
 
 def rests(random: np.random.Generator, sound: Sound, bar: float, odds: float) -> Sound:

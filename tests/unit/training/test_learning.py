@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from stemd.core.errors import StemdError
-from stemd.training import drawing, network, shelf
+from stemd.training import drawing, network, shelf, standins
 from stemd.training.augmenting import Batches
 from stemd.training.averaging import average
 from stemd.training.drawing import Corpus, generator, mixture
 from stemd.training.learning import CHECKPOINT, Course, Place, Run, learning_rate, train
 from stemd.training.losses import loss
 from stemd.training.progress import Progress
-from stemd.training.terms import RATE
+from stemd.training.terms import RATE, Sound
 from tests.unit.training.conftest import tones
 
 FRAMES = RATE // 2
@@ -110,7 +110,7 @@ def test_a_bass_is_now_and_then_played_lower_or_higher(corpus: Corpus):
 
 
 def test_a_bass_that_is_played_faster_lasts_as_long(corpus: Corpus, monkeypatch):
-    monkeypatch.setattr(drawing, "_INSTEAD", {})
+    monkeypatch.setattr(standins, "STANDINS", {})
     monkeypatch.setattr(drawing, "_BENT", 1.0)
     assert corpus.songs[0].frames > 2.7 * RATE, "what the fastest needs for a second"
     drawn = [mixture(generator(5, number), corpus, RATE)[1] for number in range(60)]
@@ -128,10 +128,13 @@ def test_few_basses_are_sub_basses_and_most_are_as_lean_as_recorded_ones(corpus:
     assert any(bool((curve == 1).all()) for curve in curves)
 
 
-@pytest.mark.parametrize(("stem", "low"), [("bass", 0.9), ("other", 0.0), ("vocals", 0.0)])
-def test_what_takes_the_place_of_a_stem(stem: str, low: float):
+_STANDINS = {each.play.__name__.strip("_"): each.play for every in standins.STANDINS.values() for each in every}
+
+
+@pytest.mark.parametrize("name", sorted(_STANDINS))
+def test_what_takes_the_place_of_a_stem(name: str):
     """Whole, at once within a note or soon after, the same for the same seed; a boom is nearly all below 200 Hz."""
-    _, play = drawing._INSTEAD[stem]
+    play, low = _STANDINS[name], 0.9 if name == "boom" else 0.0
     for seed in range(6):
         sound = play(np.random.default_rng(seed), 3 * RATE)
         assert sound.shape == (2, 3 * RATE) and sound.dtype == np.float32 and np.isfinite(sound).all()
@@ -139,6 +142,41 @@ def test_what_takes_the_place_of_a_stem(stem: str, low: float):
         assert np.abs(sound[:, : 2 * RATE]).max() > 0.05
         power = np.square(np.abs(np.fft.rfft(sound[0])))
         assert power[: 200 * 3].sum() >= low * power.sum()
+
+
+def test_a_bass_guitar_has_more_than_its_fundamental_and_a_riser_moves():
+    def power(sound: Sound) -> np.ndarray:
+        return np.square(np.abs(np.fft.rfft(sound[0])))
+
+    basses = [power(_STANDINS["bass_guitar"](np.random.default_rng(seed), 3 * RATE)) for seed in range(20)]
+    high = [each[200 * 3 :].sum() / each.sum() for each in basses]
+    assert 0.2 < np.median(high) < 0.8
+    for seed in range(6):
+        riser = _STANDINS["riser"](np.random.default_rng(seed), 3 * RATE)
+        ends = [power(riser[:, :RATE]), power(riser[:, -RATE:])]
+        centres = sorted((each * np.arange(len(each))).sum() / each.sum() for each in ends)
+        assert centres[1] > 1.3 * centres[0], "Hz, in its first and last second"
+
+
+def test_who_stands_in_comes_as_often_as_told_and_now_and_then_joins(corpus: Corpus):
+    drawn = [standins.draw(np.random.default_rng(seed), "other") for seed in range(600)]
+    for standin in standins.STANDINS["other"]:
+        assert 0.5 * standin.odds < drawn.count(standin) / 600 < 1.6 * standin.odds
+    assert standins.draw(np.random.default_rng(1), "drums") is None
+
+
+def test_others_sway_to_their_end_(corpus: Corpus, monkeypatch):
+    """The corpus' others are three steady sines: swaying spreads them."""
+    monkeypatch.setattr(standins, "STANDINS", {})
+    narrow = {}
+    for odds in (0.0, 1.0):
+        monkeypatch.setattr(drawing, "_SWAYING", odds)
+        drawn = [mixture(generator(6, number), corpus, RATE)[2] for number in range(30)]
+        sounding = [each for each in drawn if each.any()]
+        assert all(each[:, -RATE // 50 :].any() for each in sounding)
+        power = [np.square(np.abs(np.fft.rfft(each[0]))) for each in sounding]
+        narrow[odds] = np.mean([np.sort(each)[-9:].sum() / each.sum() for each in power])
+    assert narrow[0.0] > 0.9 and narrow[1.0] < 0.8
 
 
 def test_a_song_shorter_than_a_segment_is_followed_by_silence(corpus: Corpus):
