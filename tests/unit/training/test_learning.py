@@ -15,7 +15,7 @@ from stemd.training import drawing, network, shelf, standins
 from stemd.training.augmenting import Batches
 from stemd.training.averaging import average
 from stemd.training.drawing import Corpus, generator, mixture
-from stemd.training.learning import CHECKPOINT, Course, Place, Run, learning_rate, train
+from stemd.training.learning import CHECKPOINT, Course, Place, Run, computes_bfloat16, learning_rate, train
 from stemd.training.losses import loss
 from stemd.training.progress import Progress
 from stemd.training.terms import RATE, Sound
@@ -207,6 +207,12 @@ def test_the_loss_is_least_at_the_truth_and_counts_what_should_be_silent(corpus:
     estimate = quarter.clone().requires_grad_()
     loss(estimate, truth)[0].backward()
     assert torch.isfinite(estimate.grad).all() and estimate.grad[:, 3].abs().max() > 0
+
+
+def test_bfloat16_is_for_processors_that_compute_in_it():
+    assert computes_bfloat16("flags\t\t: fpu avx512f avx512_bf16 sha_ni\n")
+    assert computes_bfloat16("flags : amx_bf16 amx_tile") and computes_bfloat16("Features\t: asimd bf16 i8mm")
+    assert not computes_bfloat16("flags : fpu avx avx2 fma sha_ni\nmodel name : EPYC")
 
 
 def test_the_learning_rate_rises_and_falls():
