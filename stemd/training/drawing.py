@@ -71,20 +71,27 @@ def mixture(random: np.random.Generator, corpus: Corpus, frames: int) -> Sound:
             start = _start(random, song, needed, [stem])
         if song.levels[stem] > 0 and random.random() >= _MISSING:
             level = loudest if together and not even else song.levels[stem]
-            standin = standins.draw(random, STEMS[stem])
-            if standin:
-                stems[stem] = levelled(standin.play(random, frames), LEVEL * song.levels[stem] / level)
-                if random.random() >= standin.joins:
-                    continue
-            bend = float(np.exp(random.uniform(-_BEND, _BEND))) if stem == _BASS and random.random() < _BENT else 1.0
-            sways = stem == _OTHER and random.random() < _SWAYING
-            length = int(needed * max(1.0, bend) * (_LONGER if sways else 1.0))
-            begin = max(0, min(start, song.frames - length))  # a fast one needs more of the song
-            piece = song.cut(stem, begin, begin + length)
-            if sways:
-                piece = effects.sway(random, piece)
-            stems[stem] += _at_speed(piece, speed * bend, frames) * np.float32(LEVEL / level)
+            gain = np.float32(song.levels[stem] / level)
+            stems[stem] = gain * _play(random, song, stem, start, speed, frames)
     return stems
+
+
+def _play(random: np.random.Generator, song: Shelved, stem: int, start: int, speed: float, frames: int) -> Sound:
+    """One stem at the common level, 2 × ``frames``, by the song from ``start`` on, by who stands in for it, or both."""
+    sound, standin = np.zeros((2, frames), np.float32), standins.draw(random, STEMS[stem])
+    if standin:
+        sound = levelled(standin.play(random, frames))
+        if random.random() >= standin.joins:
+            return sound
+    if stem == _BASS and random.random() < _BENT:
+        speed *= float(np.exp(random.uniform(-_BEND, _BEND)))
+    sways = stem == _OTHER and random.random() < _SWAYING
+    length = int((int(frames * speed) + 2) * (_LONGER if sways else 1.0))
+    begin = max(0, min(start, song.frames - length))  # a fast one needs more of the song
+    piece = song.cut(stem, begin, begin + length)
+    if sways:
+        piece = effects.sway(random, piece)
+    return sound + _at_speed(piece, speed, frames) * np.float32(LEVEL / song.levels[stem])
 
 
 def _start(random: np.random.Generator, song: Shelved, needed: int, stems: Iterable[int]) -> int:
