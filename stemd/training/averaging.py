@@ -29,6 +29,7 @@ def average(sources: list[Path], target: Path) -> None:
     segments = common[0] + sum(state["segments"] - state.get("prior", common)[0] for state in states)
     seconds = common[1] + sum(state["cpu_seconds"] - state.get("prior", common)[1] for state in states)
     facts = {"segments": segments, "cpu_seconds": seconds, "origin": states[0]["origin"]}
+    kept = {"course": states[0]["course"], "material": states[0].get("material", {})}
     with whole(target) as file:
-        torch.save({"averaged": mean, "course": states[0]["course"], **facts}, file)
+        torch.save({"averaged": mean, **kept, **facts}, file)
     write_json(target.with_suffix(".record.json"), {"of": [str(path) for path in sources], **facts, **provenance()})

@@ -11,7 +11,7 @@ from stemd.training import curve, notices
 from stemd.training.judging import table
 from stemd.training.keeping import read_json, whole
 
-CURVE = "curve.svg"
+CURVE, POINTS = "curve.svg", "curve.jsonl"
 _HELD_OUT = "held-out synthetic songs (another soundfont, voices that training never heard)"
 _APART = "pieces of real songs that training never heard"
 _SEEN = "songs that are not held out (training may have heard them, their soundfont or their voices)"
@@ -20,7 +20,8 @@ _SEEN = "songs that are not held out (training may have heard them, their soundf
 def write(folder: Path, scores: Sequence[Path], logs: Sequence[Path]) -> Path:
     """``MODEL_CARD.md`` in the model's folder, and the curve of ``logs``, in the order of the runs, beside it.
 
-    A table for each of ``scores``; the first also says how fast it is.
+    A table for each of ``scores``; the first also says how fast it is. The curve's points are kept as such a log too,
+    for the card of a model that goes on from this one.
 
     Raises:
         StemdError: STEMD-M004, the folder was not exported or the scores are of another model.
@@ -31,9 +32,12 @@ def write(folder: Path, scores: Sequence[Path], logs: Sequence[Path]) -> Path:
         if not facts or not each or each["sha256"] != record["files"][f"{folder.name}.safetensors"]["sha256"]:
             raise StemdError("STEMD-M004", f"{path} does not judge the weights in {folder}")
     if logs:
-        points = curve.smoothed([(segments, -value) for segments, value in curve.read(logs, "distortion")])
+        points = curve.thinned(curve.read(logs, "distortion"))
+        with whole(folder / POINTS) as file:
+            file.write(curve.log(points, "distortion").encode())
+        rising = curve.smoothed([(segments, -value) for segments, value in points])
         with whole(folder / CURVE) as file:
-            file.write(curve.draw(points, "mean SI-SDR of training mixtures, dB").encode())
+            file.write(curve.draw(rising, "mean SI-SDR of training mixtures, dB").encode())
     target = folder / "MODEL_CARD.md"
     with whole(target) as file:
         file.write(text(facts, judged, record).encode())
@@ -109,14 +113,15 @@ def _songs(facts: Mapping[str, Any], judged: Mapping[str, Any]) -> str:
 
 
 def _beginning(origin: str | None) -> str:
-    return f"From the weights of the model {origin} (stemd's own, trained from scratch)" if origin else "From scratch"
+    return f"From the weights of the model {origin} (stemd's own)" if origin else "From scratch"
 
 
 def _material(material: Mapping[str, Any]) -> str:
     shelves = material.get("shelves", [])
     fonts = sorted({shelf["soundfont"] for shelf in shelves})
     seeds = sorted({shelf["seed"] for shelf in shelves})
-    parts = [f"{material.get('songs', 0)} songs (each piece of each take of a real recording counts as one)."]
+    counted = "each piece of each take of a real recording counts as one, and again if it was learnt from again"
+    parts = [f"{material.get('songs', 0)} songs ({counted})."]
     if fonts:
         parts.append(
             f"Composed at random and rendered with {', '.join(fonts)}, own synthesisers and drum kits, "

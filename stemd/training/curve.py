@@ -26,6 +26,18 @@ def read(logs: Sequence[Path], what: str) -> list[tuple[float, float]]:
     return points
 
 
+def log(points: Sequence[tuple[float, float]], what: str) -> str:
+    """``points`` as a log that ``read`` reads."""
+    return "".join(json.dumps({"segments": round(x), what: round(y, 3)}) + "\n" for x, y in points)
+
+
+def thinned(points: Sequence[tuple[float, float]], most: int = 480) -> list[tuple[float, float]]:
+    """At most so many: the means of neighbours."""
+    step = -(-len(points) // most) or 1
+    parts = [points[start : start + step] for start in range(0, len(points), step)]
+    return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]
+
+
 def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """A running mean over neighbours, an eighth of all."""
     half = max(2, len(points) // 16)

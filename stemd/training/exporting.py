@@ -12,7 +12,7 @@ from demucs.hf import load_safetensors_model
 from stemd.core.errors import StemdError
 from stemd.training import network
 from stemd.training.keeping import provenance, read_json, whole, write_json
-from stemd.training.notices import notices
+from stemd.training.notices import notices, together
 from stemd.training.terms import RATE
 
 MOST_BYTES = 8_000_000
@@ -48,7 +48,7 @@ def export(checkpoint: Path, folder: Path, run: Path | None = None, credit: str 
         "origin": state["origin"],
         "course": state["course"],
         "half_precision_db": round(fidelity, 1),
-        "material": {**record.get("material", {}), "credit": credit},
+        "material": {**together(state.get("material", {}), record.get("material", {})), "credit": credit},
         **provenance(),
     }
     write_json(folder / "training.json", facts)

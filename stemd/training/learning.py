@@ -157,6 +157,7 @@ class Run:
             "cpu_seconds": self.prior.cpu_seconds + self.seconds,
             "prior": [self.prior.segments, self.prior.cpu_seconds],
             "origin": self.prior.model,
+            "material": dict(self.prior.material),
             "course": asdict(self.course),
         }
         with whole(self.folder / CHECKPOINT) as file:
@@ -175,7 +176,8 @@ class Run:
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = state["step"], state["seconds"]
-        self.prior = Origin(state["prior"][0], state["prior"][1], state["origin"])
+        segments, seconds = state["prior"]
+        self.prior = Origin(segments, seconds, state["origin"], state.get("material", {}))
 
     def _log(self, terms: dict[str, float]) -> None:
         """A line for the curve, of the steps since the last line. What a kill made to be done again is there twice."""

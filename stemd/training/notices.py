@@ -49,6 +49,15 @@ def notices(material: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def together(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The material of a model that goes on from another: what either learnt from. A song both had counts twice."""
+    return {
+        "songs": before.get("songs", 0) + now.get("songs", 0),
+        "shelves": [*before.get("shelves", []), *now.get("shelves", [])],
+        "real": sorted({*before.get("real", []), *now.get("real", [])}),
+    }
+
+
 def speakers(material: Mapping[str, Any]) -> list[str]:
     """The programs whose voices sing; shelves that do not say it are from before there were two."""
     return sorted({name for shelf in material.get("shelves", []) for name in shelf.get("speakers", ["espeak-ng"])})

@@ -8,7 +8,8 @@ before, which costs little. So a model that is there already is not learnt again
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,18 @@ _GLU, _LSTM, _BOTH_WAYS = 2, 4, 2
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What was learnt before: by how many segments and CPU seconds, and of which model if it came from a store."""
+    """What was learnt before: by how many segments and CPU seconds; and if it came from a store, of which model, and
+    from which material that had learnt."""
 
     segments: int = 0
     cpu_seconds: float = 0.0
     model: str | None = None
+    material: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> Origin:
+        """As a checkpoint has it that is started from."""
+        return cls(kept["segments"], kept["cpu_seconds"], kept.get("origin"), kept.get("material", {}))
 
 
 def begin(network: torch.nn.Module, start: Path) -> Origin:
@@ -42,10 +50,11 @@ def begin(network: torch.nn.Module, start: Path) -> Origin:
         weights, facts = start / f"{start.name}.safetensors", read_json(start / "training.json")
         state = load_safetensors_model(weights).float().state_dict()
         digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-        origin = Origin(facts.get("segments", 0), facts.get("cpu_seconds", 0.0), f"{start.name} {digest}")
+        done = facts.get("segments", 0), facts.get("cpu_seconds", 0.0)
+        origin = Origin(*done, f"{start.name} {digest}", facts.get("material", {}))
     else:
         kept = torch.load(start, map_location="cpu", weights_only=True)
-        state, origin = kept["averaged"], Origin(kept["segments"], kept["cpu_seconds"], kept.get("origin"))
+        state, origin = kept["averaged"], Origin.of(kept)
     try:
         network.load_state_dict(widened(state, network))
     except (KeyError, RuntimeError) as error:

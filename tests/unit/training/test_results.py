@@ -104,6 +104,12 @@ def test_the_curve_is_a_picture(tmp_path: Path):
     lines = drawn.findall("{http://www.w3.org/2000/svg}polyline")
     assert len(lines[0].attrib["points"].split()) == 4
     ElementTree.fromstring(curve.draw(points[:1], "loss"))
+    many = [(float(n), n / 10) for n in range(1, 1000)]
+    thin = curve.thinned(many)
+    assert 300 < len(thin) <= 480 and curve.thinned(points) == points
+    assert all(abs(y - x / 10) < 1e-6 for x, y in thin) and thin[-1][0] > 990
+    log.write_text(curve.log(points, "loss"))
+    assert curve.read([log], "loss") == [(x, round(y, 3)) for x, y in points], "a card's points go on as a log"
 
 
 def test_the_card_tells_the_scores_and_refuses_those_of_other_weights(exported: Path, tmp_path: Path):
@@ -175,4 +181,5 @@ def test_every_command_in_turn_and_something_is_learnt(tmp_path: Path, capsys: p
     run("card", tmp_path / "after" / "nano", "--scores", tmp_path / "after.json", *log)
     written = tmp_path / "after" / "nano"
     assert "held-out synthetic" in (written / "MODEL_CARD.md").read_text() and (written / "curve.svg").is_file()
+    assert len(curve.read([written / "curve.jsonl"], "distortion")) > 0
     assert "Frank Wen" in (written / "THIRD_PARTY_NOTICES.md").read_text()

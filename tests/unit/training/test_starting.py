@@ -16,6 +16,7 @@ from stemd.training import judging, network
 from stemd.training.averaging import average
 from stemd.training.card import _beginning
 from stemd.training.exporting import export
+from stemd.training.keeping import read_json
 from stemd.training.learning import CHECKPOINT, Course, Run
 from stemd.training.starting import begin, widened
 from tests.unit.training.conftest import tones
@@ -92,6 +93,9 @@ def test_a_run_begins_with_a_model_of_the_store_and_says_so_to_the_end(tmp_path:
     average([tmp_path / CHECKPOINT], tmp_path / "mean.pt")
     facts = export(tmp_path / "mean.pt", tmp_path / "nano", tmp_path)
     assert facts["origin"] == run.prior.model
+    learnt = read_json(judging.BUNDLED / "training.json")["material"]
+    for kind in ("songs", "shelves", "real"):
+        assert facts["material"][kind] == learnt[kind], "the run itself, which never ran, adds nothing to it"
     assert run.prior.model in _beginning(facts["origin"]) and _beginning(None) == "From scratch"
 
 
