@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from stemd.core.errors import StemdError
 from stemd.training.keeping import provenance, whole, write_json
+from stemd.training.starting import read
 
 
 def average(sources: list[Path], target: Path) -> None:
     """Write a checkpoint that ``train --start`` and ``export`` take.
 
-    After the runs ``sources`` may name what they began from, for a mean nearer to it: it counts once, as part of them.
+    After the runs ``sources`` may name what they began from, a checkpoint or a model folder, for a mean nearer to it:
+    it counts once, as part of them.
 
     Raises:
-        StemdError: STEMD-M004, the networks differ.
+        StemdError: STEMD-M004, the networks differ, or there is no run among them.
     """
-    states = [torch.load(path, map_location="cpu", weights_only=True) for path in sources]
-    if len({str(state["course"]["network"]) for state in states}) > 1:
+    weights = [read(path)[0] for path in sources]
+    states = [torch.load(path, map_location="cpu", weights_only=True) for path in sources if not path.is_dir()]
+    if not states:
+        raise StemdError("STEMD-M004", "there is no run among the checkpoints")
+    if len({str([(name, value.shape) for name, value in each.items()]) for each in weights}) > 1:
         raise StemdError("STEMD-M004", "the checkpoints are of different networks")
-    mean: dict[str, Any] = {
-        name: torch.stack([state["averaged"][name] for state in states]).mean(0) for name in states[0]["averaged"]
-    }
-    common = states[0].get("prior", (0, 0.0))
+    mean = {name: torch.stack([each[name] for each in weights]).mean(0) for name in weights[0]}
+    first = states[0]
+    common = first.get("prior", (0, 0.0))
     segments = common[0] + sum(state["segments"] - state.get("prior", common)[0] for state in states)
     seconds = common[1] + sum(state["cpu_seconds"] - state.get("prior", common)[1] for state in states)
-    facts = {"segments": segments, "cpu_seconds": seconds, "origin": states[0]["origin"]}
-    kept = {"course": states[0]["course"], "material": states[0].get("material", {})}
+    facts = {"segments": segments, "cpu_seconds": seconds, "origin": first["origin"]}
     with whole(target) as file:
-        torch.save({"averaged": mean, **kept, **facts}, file)
+        torch.save({"averaged": mean, "course": first["course"], "material": first.get("material", {}), **facts}, file)
     write_json(target.with_suffix(".record.json"), {"of": [str(path) for path in sources], **facts, **provenance()})

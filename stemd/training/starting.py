@@ -40,21 +40,25 @@ class Origin:
         return cls(kept["segments"], kept["cpu_seconds"], kept.get("origin"), kept.get("material", {}))
 
 
+def read(start: Path) -> tuple[dict[str, Any], Origin]:
+    """The weights of a checkpoint, which are its averaged ones, or of a model folder; and what was learnt by them."""
+    if not start.is_dir():
+        kept = torch.load(start, map_location="cpu", weights_only=True)
+        return kept["averaged"], Origin.of(kept)
+    weights, facts = start / f"{start.name}.safetensors", read_json(start / "training.json")
+    state: dict[str, Any] = load_safetensors_model(weights).float().state_dict()
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    done = facts.get("segments", 0), facts.get("cpu_seconds", 0.0)
+    return state, Origin(*done, f"{start.name} {digest}", facts.get("material", {}))
+
+
 def begin(network: torch.nn.Module, start: Path) -> Origin:
     """Fill ``network`` with the averaged weights of the checkpoint, or the weights of the model folder, ``start``.
 
     Raises:
         StemdError: STEMD-M004, it is of a network that does not fit into this one.
     """
-    if start.is_dir():
-        weights, facts = start / f"{start.name}.safetensors", read_json(start / "training.json")
-        state = load_safetensors_model(weights).float().state_dict()
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-        done = facts.get("segments", 0), facts.get("cpu_seconds", 0.0)
-        origin = Origin(*done, f"{start.name} {digest}", facts.get("material", {}))
-    else:
-        kept = torch.load(start, map_location="cpu", weights_only=True)
-        state, origin = kept["averaged"], Origin.of(kept)
+    state, origin = read(start)
     try:
         network.load_state_dict(widened(state, network))
     except (KeyError, RuntimeError) as error:

@@ -90,6 +90,13 @@ def test_a_run_begins_with_a_model_of_the_store_and_says_so_to_the_end(tmp_path:
     assert Run.open(tmp_path, replace(COURSE, network={})).prior == run.prior, "a run that goes on knows it too"
     later = Run.open(tmp_path / "later", replace(COURSE, network={}), start=tmp_path / CHECKPOINT)
     assert later.prior.model == run.prior.model
+    average([tmp_path / CHECKPOINT, judging.BUNDLED], tmp_path / "nearer.pt")
+    near, same = network.build(), network.build()
+    assert begin(near, tmp_path / "nearer.pt") == begin(same, tmp_path / CHECKPOINT), "where it began counts nothing"
+    near, same = _answers(near, same)
+    assert np.abs(near - same).max() < 1e-5 * np.abs(same).max(), "the run is where it began"
+    with pytest.raises(StemdError, match="no run"):
+        average([judging.BUNDLED], tmp_path / "none.pt")
     average([tmp_path / CHECKPOINT], tmp_path / "mean.pt")
     facts = export(tmp_path / "mean.pt", tmp_path / "nano", tmp_path)
     assert facts["origin"] == run.prior.model
