@@ -95,6 +95,11 @@ def again(engine, lane, batch) -> np.ndarray:
     return np.stack(list(engine.separate_segments(lane, batch).values())).copy()
 
 
+def alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """But for rounding: AVX2's kernels round otherwise at another place of a group (3e-8 of full scale)."""
+    return bool(np.abs(one - other).max() <= 1e-6 * np.abs(other).max())
+
+
 @pytest.mark.parametrize("kind", [tiny_models.htdemucs, tiny_models.hdemucs, tiny_models.demucs])
 def test_the_same_numbers_as_alone(tmp_path, kind):
     site = site_of(tmp_path, [kind, kind])
@@ -112,12 +117,16 @@ def test_the_same_numbers_as_alone(tmp_path, kind):
 
 
 def test_numbers_do_not_depend_on_the_others(site):
+    """At its place of a group a segment has the same bits whatever is beside it."""
     engine = site.engine()
     lane, *_ = engine.lanes({}, tiny_models.STEMS)
-    three = noise(TOGETHER, lane)
+    three, others = noise(TOGETHER, lane), noise(TOGETHER, lane, 9)
     whole = separated(engine, three)
     for index in range(TOGETHER):
-        assert np.array_equal(separated(engine, three[index : index + 1])[:, 0], whole[:, index])
+        mixed = others.copy()
+        mixed[index] = three[index]
+        assert np.array_equal(separated(engine, mixed)[:, index], whole[:, index])
+        assert alike(separated(engine, three[index : index + 1])[:, 0], whole[:, index])
 
 
 def test_segments_of_several_jobs_are_computed_together(site, monkeypatch):
@@ -147,7 +156,7 @@ def test_segments_of_several_jobs_are_computed_together(site, monkeypatch):
     go.set()
     for each in threads:
         each.join(60)
-    assert groups == [1, TOGETHER] and np.array_equal(answers[2], alone)
+    assert groups == [1, TOGETHER] and alike(answers[2], alone)
 
 
 def test_the_options_default_to_what_is_computed_together(site):
@@ -323,7 +332,7 @@ def test_the_next_group_is_launched_while_the_one_before_is_handed_out(site, mon
     go.append(True)
     for each in threads:
         each.join(60)
-    assert len(answers) == 2 and all(np.array_equal(each, expected) for each in answers)
+    assert len(answers) == 2 and all(alike(each, expected) for each in answers)
 
 
 def test_a_model_that_was_replaced(site):
