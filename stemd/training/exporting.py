@@ -39,7 +39,7 @@ def export(checkpoint: Path, folder: Path, run: Path | None = None, credit: str 
     fidelity = _fidelity(model, weights)
     if weights.stat().st_size > MOST_BYTES or fidelity < _LEAST_FIDELITY:
         raise StemdError("STEMD-M004", f"{weights.stat().st_size} bytes, {fidelity:.1f} dB above rounding: not fit")
-    record = read_json((run or checkpoint.parent) / "run.json")
+    record, before = read_json((run or checkpoint.parent) / "run.json"), state.get("material", {})
     facts = {
         "name": name,
         "parameters": network.size(model),
@@ -48,7 +48,7 @@ def export(checkpoint: Path, folder: Path, run: Path | None = None, credit: str 
         "origin": state["origin"],
         "course": state["course"],
         "half_precision_db": round(fidelity, 1),
-        "material": {**together(state.get("material", {}), record.get("material", {})), "credit": credit},
+        "material": {**together(before, record.get("material", {})), "credit": credit or before.get("credit")},
         **provenance(),
     }
     write_json(folder / "training.json", facts)

@@ -158,14 +158,14 @@ def test_a_bass_guitar_has_more_than_its_fundamental_and_a_riser_moves():
         assert centres[1] > 1.3 * centres[0], "Hz, in its first and last second"
 
 
-def test_who_stands_in_comes_as_often_as_told_and_now_and_then_joins(corpus: Corpus):
+def test_who_stands_in_comes_as_often_as_told():
     drawn = [standins.draw(np.random.default_rng(seed), "other") for seed in range(600)]
     for standin in standins.STANDINS["other"]:
         assert 0.5 * standin.odds < drawn.count(standin) / 600 < 1.6 * standin.odds
     assert standins.draw(np.random.default_rng(1), "drums") is None
 
 
-def test_others_sway_to_their_end_(corpus: Corpus, monkeypatch):
+def test_others_sway_to_their_end(corpus: Corpus, monkeypatch):
     """The corpus' others are three steady sines: swaying spreads them."""
     monkeypatch.setattr(standins, "STANDINS", {})
     narrow = {}

@@ -101,7 +101,7 @@ def test_a_run_begins_with_a_model_of_the_store_and_says_so_to_the_end(tmp_path:
     facts = export(tmp_path / "mean.pt", tmp_path / "nano", tmp_path)
     assert facts["origin"] == run.prior.model
     learnt = read_json(judging.BUNDLED / "training.json")["material"]
-    for kind in ("songs", "shelves", "real"):
+    for kind in ("songs", "shelves", "real", "credit"):
         assert facts["material"][kind] == learnt[kind], "the run itself, which never ran, adds nothing to it"
     assert run.prior.model in _beginning(facts["origin"]) and _beginning(None) == "From scratch"
 
