@@ -15,16 +15,18 @@ from stemd.training.shelf import Shelved
 from stemd.training.sounding import effects
 from stemd.training.terms import LEVEL, STEMS, Sound, levelled
 
-_BASS, _OTHER = STEMS.index("bass"), STEMS.index("other")
+_OTHER = STEMS.index("other")
 #: How likely a mixture is one real song (else stems of different songs), its stems are brought to one level, a stem is
-#: left out, the speed is changed, the bass is played at quite another pitch.
-_TOGETHER, _EVEN, _MISSING, _VARIED, _BENT = 0.5, 0.5, 0.12, 0.5, 0.3
+#: left out, the speed is changed.
+_TOGETHER, _EVEN, _MISSING, _VARIED = 0.5, 0.5, 0.12, 0.5
 _DENSE, _TRIES = 0.7, 6
 """How likely a place is looked for where every stem of the song sounds, and how many are tried."""
 _SPEED = 0.17
 """The furthest change of speed, and with it of pitch, as a natural logarithm."""
-_BEND = 0.8
-"""The same for such a bass: sub-bass more than an octave down, and as high as a bass guitar is played."""
+_BENT = (0.2, 0.3, 0.2, 0.3)
+"""How likely a stem is played at quite another pitch: its drums are tuned, its singer is another one."""
+_BEND = (0.3, 0.8, 0.4, 0.3)
+"""The furthest it is: sub-bass more than an octave down, and as high as a bass guitar is played."""
 _SWAYING, _LONGER = 0.2, 1.14
 """How likely the other instruments vibrate and slide as a voice does, and how much more of the song that takes."""
 
@@ -83,8 +85,8 @@ def _play(random: np.random.Generator, song: Shelved, stem: int, start: int, spe
         sound = levelled(standin.play(random, frames))
         if random.random() >= standin.joins:
             return sound
-    if stem == _BASS and random.random() < _BENT:
-        speed *= float(np.exp(random.uniform(-_BEND, _BEND)))
+    if random.random() < _BENT[stem]:
+        speed *= float(np.exp(random.uniform(-_BEND[stem], _BEND[stem])))
     sways = stem == _OTHER and random.random() < _SWAYING
     length = int((int(frames * speed) + 2) * (_LONGER if sways else 1.0))
     begin = max(0, min(start, song.frames - length))  # a fast one needs more of the song

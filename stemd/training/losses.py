@@ -1,4 +1,5 @@
-"""What is learnt: waves and spectra near the truth, a clear signal over the rest, and silence where nothing plays."""
+"""What is learnt: waves and spectra near the truth, a clear signal over the rest, silence where nothing plays, and that
+the stems add up to the mixture."""
 
 from __future__ import annotations
 
@@ -14,12 +15,14 @@ _TARGET_DB = 50.0
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Of the terms: time, spectrum, signal to distortion (a dB counts a hundredth), absent stems (likewise)."""
+    """Of the terms: time, spectrum, signal to distortion (a dB counts a hundredth), absent stems (likewise), and what
+    the stems together lack of the mixture, or have too much (as time does)."""
 
     wave: float = 1.0
     spectrum: float = 0.5
     distortion: float = 1.0
     absent: float = 1.0
+    rest: float = 0.0
 
 
 def loss(
@@ -38,9 +41,10 @@ def loss(
     sounding = truth.square().mean((2, 3)).sqrt() > _SILENT_RMS
     distortion = _distortion(estimate, truth, sounding)
     absent = _absent(estimate, mixture, ~sounding)
-    total = weights.wave * wave + weights.spectrum * spectrum
+    rest = ((estimate.sum(1) - mixture).abs().mean((1, 2)) / level).mean()
+    total = weights.wave * wave + weights.spectrum * spectrum + weights.rest * rest
     total = total + 0.01 * (weights.distortion * distortion + weights.absent * absent)
-    terms = {"wave": wave, "spectrum": spectrum, "distortion": distortion, "absent": absent}
+    terms = {"wave": wave, "spectrum": spectrum, "distortion": distortion, "absent": absent, "rest": rest}
     return total, {name: float(value.detach()) for name, value in terms.items()}
 
 
