@@ -34,6 +34,7 @@ from stemd.daemon.lookout import Lookout
 from stemd.daemon.notify import ServiceManager, handed_over
 from stemd.daemon.picture import picture
 from stemd.daemon.pool import Pool, WorkerState
+from stemd.daemon.reloading import in_force
 from stemd.daemon.runs import STOP_PATIENCE, Runs
 from stemd.daemon.scanner import Scanner, door_names
 from stemd.daemon.selfaudit import SelfAudit
@@ -333,29 +334,28 @@ class Service:
         self.wake()
 
     def _reload(self) -> None:
-        """Take over a changed configuration; one with faults changes nothing.
+        """Take over a changed configuration; one with faults, or an inbox that cannot be made, changes nothing.
 
         Raises:
-            StemdError: STEMD-C001, STEMD-C002, or STEMD-S020.
+            StemdError: STEMD-C001, STEMD-C002, STEMD-S020, or why a spool is not ready for it.
         """
         self._lookout.spools()  # inboxes that are missing are made, but not in the folder below a mount
         self._manager.reloading()
         try:
-            config = with_canary(self._load_again().config)
+            config, fixed = in_force(self._config, with_canary(self._load_again().config))
+            for scanner in self._dispatcher.scanners:
+                probes.prepare(scanner.spool, door_names(config))
         except StemdError as error:
             self._metrics.reload_ok.set(0)
             logs.get().error("reload_failed", code=error.code, reason=error.message)
             raise
         finally:
             self._manager.ready()
-        kept = ("spool", "http", "paths", "governor", "log")
-        fixed = [key for key in kept if getattr(config, key) != getattr(self._config, key)]
         if fixed:
             logs.get().warning("reload_needs_restart", keys=fixed)
         self._config = self._dispatcher.board.config = config
         logs.know(config.users)
         for scanner in self._dispatcher.scanners:
-            probes.prepare(scanner.spool, door_names(config))
             scanner.configure(config)
         self._handing.prepare()
         self._metrics.reload_ok.set(1)

@@ -313,6 +313,20 @@ def test_reload_takes_over_a_new_inbox_and_refuses_a_faulty_file(tmp_path):
         assert told["keys"] == ["http"]
 
 
+def test_a_reload_that_cannot_make_an_inbox_changes_nothing(tmp_path):
+    """A stray file has the name of a new user; nothing of the others may count by half."""
+    with Daemon(tmp_path) as daemon:
+        daemon.process.send_signal(signal.SIGSTOP)
+        (daemon.spool.inbox / "ana").write_bytes(b"a file")
+        daemon.configure(users={"ana": {}, "ben": {}})
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.process.send_signal(signal.SIGCONT)
+        (failed,) = eventually(lambda: daemon.events("reload_failed"), 10, "it says so")
+        assert failed["code"] == "STEMD-S003"
+        assert daemon.metric("stemd_config_last_reload_successful") == 0
+        assert daemon.events("reloaded") == []
+
+
 def test_the_port_tells_how_things_are(tmp_path):
     with Daemon(tmp_path) as daemon:
         assert daemon.http("/livez") == (200, "ok\n")
