@@ -124,8 +124,7 @@ def _eraser(
 
     def here(person: Person, books: Books, trail: Trail) -> Mapping[str, Any]:
         found = belongings.find(config, subject)
-        owner = subject.user if subject.user is not None else next(iter(found.users), None)
-        person.require(Action.ERASE, owner)
+        person.require(Action.ERASE, found.owner)
         if dry_run:
             return listed(config, subject)
         known(subject, found)

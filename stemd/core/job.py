@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import time
 import uuid
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from enum import StrEnum
 from typing import Any, NewType
 
 JobId = NewType("JobId", str)
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 SCHEMA_VERSION = 1
 
@@ -85,6 +87,11 @@ def new_job_id() -> JobId:
     value = value & ~(0xF << 76) | 7 << 76
     value = value & ~(0x3 << 62) | 2 << 62
     return JobId(str(uuid.UUID(int=value)))
+
+
+def is_job_id(text: object) -> bool:
+    """Whether it is a UUID as jobs are called, in lower case: the name of a file, then, and no path."""
+    return isinstance(text, str) and _UUID.fullmatch(text) is not None
 
 
 def encode_name(name: str) -> str | dict[str, str]:

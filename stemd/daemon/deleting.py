@@ -91,8 +91,9 @@ class Deleting:
                 person.require(Action.ERASE, user)
                 return self._erase(person, Subject(user=user), bool(message.get("dry_run")))
             case {"op": "erase", "job": str(job)}:
+                subject = Subject(job=job)
                 person.require(Action.ERASE, self._owner_of(job))
-                return self._erase(person, Subject(job=job), bool(message.get("dry_run")))
+                return self._erase(person, subject, bool(message.get("dry_run")))
             case {"op": "deletion", "number": str(number)} if number in self._tasks:
                 start = message.get("from", 0)
                 return self._answer_of(self._tasks[number], person, start if isinstance(start, int) else 0)

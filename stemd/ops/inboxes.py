@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from stemd.core.errors import StemdError
-from stemd.core.job import printable
+from stemd.core.job import is_job_id, printable
 from stemd.spool import ignore, intake
 from stemd.spool.intake import Door, Refusal, doors
 from stemd.spool.layout import Spool
@@ -20,7 +19,6 @@ from stemd.spool.settle import Sighting
 __all__ = ["Door", "Waiting", "doors", "locate", "no_daemon", "waiting"]
 
 _MAX_DESCRIPTION = 256 * 1024
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ def _wanted_id(entry: Path) -> str | None:
     except (OSError, ValueError, RecursionError):
         return None
     wanted = document.get("job_uuid") if isinstance(document, dict) else None
-    return wanted.lower() if isinstance(wanted, str) and _UUID.fullmatch(wanted.lower()) else None
+    return wanted.lower() if isinstance(wanted, str) and is_job_id(wanted.lower()) else None
 
 
 def _error(entry: Path, door: Door) -> StemdError | None:

@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
+from stemd.core.job import is_job_id
+
 #: Fields that are a user or a file, as a whole.
 _NAMES = frozenset({"user_id", "user", "name", "title", "source", "sha256"})
 #: Fields that are a path: the spool's own folders and ids in it stay.
@@ -21,7 +23,6 @@ _PATHS = frozenset({"path", "result", "job_log", "folder"})
 #: Fields of free text, in which a name may stand in quotes or a path may.
 _TEXTS = frozenset({"reason", "message", "remedy", "error", "trace", "exception", "stderr"})
 _AREAS = frozenset({"inbox", "work", "outbox", "orphan", "status", "_unknown"})
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 #: As ``repr`` quotes: it escapes the quote where a name holds both.
 _QUOTED = re.compile(r"(?<!\w)(?:'(?:\\.|[^'\\\n]){3,}'|\"(?:\\.|[^\"\\\n]){3,}\")(?!\w)")
 #: What is said about the operator's own files, not about recordings.
@@ -113,5 +114,5 @@ class Pseudonyms:
         return "/".join([*parts[: area + 1], *map(self._part, parts[area + 1 :])])
 
     def _part(self, part: str) -> str:
-        plain = part in _AREAS or part.startswith("~") or _UUID.fullmatch(part.removesuffix(".json")) is not None
+        plain = part in _AREAS or part.startswith("~") or is_job_id(part.removesuffix(".json"))
         return part if plain or not part else self.of(part)

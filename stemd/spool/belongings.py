@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 
 from stemd.core.config import Config, parse_job, units
 from stemd.core.errors import StemdError
-from stemd.core.job import decode_name
+from stemd.core.job import decode_name, is_job_id, printable
 from stemd.spool import durable, holdings, ignore, ownership, sources
 from stemd.spool.layout import Spool, WorkDir
 
@@ -21,10 +20,10 @@ _MOST_DESCRIPTION = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who is to be erased: a user, or one job. A user is named by the name of a folder: nothing else is looked at.
+    """Who is to be erased: a user, or one job. Either is called like a file, which is looked for; nothing else is.
 
     Raises:
-        StemdError: STEMD-X001, this is no user's name; whoever asked should have looked.
+        StemdError: STEMD-X001, this is no user's name, whoever asked should have looked; STEMD-S015, no job's.
     """
 
     user: str | None = None
@@ -36,6 +35,8 @@ class Subject:
                 units.name(self.user)
             except ValueError as error:
                 raise StemdError("STEMD-X001", f"no user: {error}") from None
+        if self.job is not None and not is_job_id(self.job):
+            raise StemdError("STEMD-S015", f"no job is called {printable(self.job)}")
 
     @property
     def words(self) -> str:
@@ -56,8 +57,9 @@ class Item:
 class Found:
     """``items`` on all paths; ``jobs`` with the inbox each came by; ``names`` and ``hashes`` of their recordings.
 
-    ``others`` are jobs that stemd's own records give to somebody else: people can write into what lies in outbox/, and
-    what a manifest there says does not make them theirs.
+    ``owner`` is the user, or whose the job is, as far as that can be told. ``others`` are jobs that stemd's own records
+    give to somebody else: people can write into what lies in outbox/, and what a manifest there says, that a job is
+    theirs or came of one of theirs, does not make it so.
     """
 
     items: list[Item] = field(default_factory=list)
@@ -66,6 +68,7 @@ class Found:
     names: set[str] = field(default_factory=set)
     hashes: set[str] = field(default_factory=set)
     others: set[str] = field(default_factory=set)
+    owner: str | None = None
 
     @property
     def inboxes(self) -> set[str]:
@@ -73,7 +76,7 @@ class Found:
         return {*self.jobs.values(), *(item.door for item in self.items if item.door is not None)}
 
     def add(self, area: str, path: Path, job: str = "", *documents: Mapping[str, Any] | None) -> None:
-        job = "" if job in self.others else job
+        job = "" if job in self.others or not is_job_id(job) else job
         self.items.append(Item(area, path, job))
         inbox = ""
         for document in filter(None, documents):
@@ -99,14 +102,21 @@ class Found:
             self.hashes.add(digest)
 
 
-def find(config: Config, subject: Subject, known: Set[str] = frozenset()) -> Found:
-    """Everything of ``subject`` in all spools. ``known`` are jobs that are known to belong to it, if it is a job."""
-    found = Found()
-    for root in config.spool:
-        spool = Spool(root)
-        wanted = _wanted(spool, subject, known)
-        if subject.user is not None:
-            found.others |= _of_others(spool, config, subject.user)
+def find(config: Config, subject: Subject, known: Set[str] = frozenset(), owner: str | None = None) -> Found:
+    """Everything of ``subject`` in all spools.
+
+    ``known`` are jobs that are known to belong to it, if it is a job, and ``owner`` whose it is: of one that is gone by
+    half nothing else may tell.
+    """
+    spools = [Spool(root) for root in config.spool]
+    recorded = {job: user for spool in spools for job, user in _recorded(spool, config)}
+    found = Found(owner=subject.user or owner)
+    if subject.job is not None and found.owner is None:
+        found.owner = recorded.get(subject.job) or _keeper(spools, subject.job)
+    if found.owner is not None:
+        found.others = {job for job, user in recorded.items() if user != found.owner}
+    for spool in spools:
+        wanted = _wanted(spool, subject, known, found.others)
         for part in (_in_work, _in_outbox, _in_orphan, _in_status):
             part(spool, config, subject, wanted, found)
         if subject.user is not None:
@@ -164,12 +174,13 @@ def hashes_of_others(config: Config, jobs: Set[str]) -> set[str]:
     return found.hashes
 
 
-def _wanted(spool: Spool, subject: Subject, known: Set[str]) -> set[str]:
+def _wanted(spool: Spool, subject: Subject, known: Set[str], others: Set[str]) -> set[str]:
     """The jobs that are meant by a job: itself, those it was split into, those that followed it; finished or not."""
     if subject.job is None:
         return set()
-    wanted, came_of = {subject.job, *known}, list(_lineage(spool))
-    while more := {job for job, origins in came_of if job and job not in wanted and not wanted.isdisjoint(origins)}:
+    wanted = {subject.job, *known}
+    came_of = [(job, origins) for job, origins in _lineage(spool) if job not in others and is_job_id(job)]
+    while more := {job for job, origins in came_of if job not in wanted and not wanted.isdisjoint(origins)}:
         wanted |= more
     return wanted
 
@@ -186,11 +197,26 @@ def _lineage(spool: Spool) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield each.job, came_of
 
 
-def _of_others(spool: Spool, config: Config, user: str) -> set[str]:
-    """The jobs that are another user's, as status/ and work/ say, into which only stemd writes."""
-    whose = {path.stem: (durable.read_json(path) or {}).get("user_id") for path in spool.status.glob("[!.]*.json")}
-    whose |= {folder.name: owner(config, WorkDir(folder)) for folder in _children(spool.work)}
-    return {job for job, owner in whose.items() if owner not in {None, user}}
+def _recorded(spool: Spool, config: Config) -> Iterator[tuple[str, str]]:
+    """Jobs, and whose each is, as status/ and work/ say, into which only stemd writes."""
+    for path in spool.status.glob("[!.]*.json"):
+        if isinstance(user := (durable.read_json(path) or {}).get("user_id"), str):
+            yield path.stem, user
+    for folder in _children(spool.work):
+        if (user := owner(config, WorkDir(folder))) is not None:
+            yield folder.name, user
+
+
+def _keeper(spools: list[Spool], job: str) -> str | None:
+    """In whose folders of outbox/ and orphan/ the job lies; ``None`` where it is in those of several, or in none."""
+    users = {_home(spool.outbox, each.path) for spool in spools for each in holdings.finished(spool) if each.job == job}
+    users |= {_home(spool.orphan, each.path) for spool in spools for each in holdings.failed(spool) if each.job == job}
+    return next(iter(users)) if len(users) == 1 else None
+
+
+def _home(area: Path, folder: Path) -> str:
+    """The user in whose folder of ``area`` it lies."""
+    return folder.relative_to(area).parts[0]
 
 
 def _in_work(spool: Spool, config: Config, subject: Subject, wanted: set[str], found: Found) -> None:
@@ -206,7 +232,8 @@ def _in_work(spool: Spool, config: Config, subject: Subject, wanted: set[str], f
 def _in_outbox(spool: Spool, config: Config, subject: Subject, wanted: set[str], found: Found) -> None:
     own = spool.outbox / subject.user if subject.user is not None else None
     for each in holdings.finished(spool):
-        if each.job in wanted or (subject.user is not None and each.user == subject.user):
+        meant = each.job in wanted and found.owner in {None, _home(spool.outbox, each.path)}
+        if meant or (subject.user is not None and each.user == subject.user):
             record = durable.read_json(each.path / ("album.json" if each.area == "album" else "manifest.json"))
             found.add("outbox", each.path, each.job, record)
     if own is not None and own.is_dir() and not own.is_symlink():
@@ -221,7 +248,8 @@ def _in_orphan(spool: Spool, config: Config, subject: Subject, wanted: set[str],
             report, lost = documents[0] or documents[1] or {}, home.name == "_unknown"
             job = str(report.get("job_uuid") or (_job_aside(folder) if lost else ""))
             whose = report.get("user_id") or (_owner_aside(config, folder) if lost else None)
-            if own or (job and job in wanted) or (subject.user is not None and whose == subject.user):
+            meant = job in wanted and (lost or found.owner in {None, home.name})
+            if own or meant or (subject.user is not None and whose == subject.user):
                 found.add("orphan", folder, job, *documents)
                 reason = folder.with_name(f"{folder.name}.reason.txt")
                 if lost and reason.exists():
@@ -241,9 +269,7 @@ def _in_status(spool: Spool, config: Config, subject: Subject, wanted: set[str],
 def _job_aside(folder: Path) -> str:
     """The job of a folder that nobody understood: it is called like it."""
     name = folder.name.partition(" ")[0]  # the second of its name is `NAME (2)`
-    with suppress(ValueError):
-        return name if str(uuid.UUID(name)) == name else ""
-    return ""
+    return name if is_job_id(name) else ""
 
 
 def _owner_aside(config: Config, folder: Path) -> str | None:

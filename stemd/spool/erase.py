@@ -53,7 +53,7 @@ _LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG})
 
 @dataclass(slots=True)
 class Order:
-    """One erasure. ``jobs``, ``names`` and ``hashes`` grow as they are found."""
+    """One erasure. ``jobs``, ``names`` and ``hashes`` grow as they are found; ``owner`` is kept: records go."""
 
     id: str
     subject: Subject
@@ -63,6 +63,7 @@ class Order:
     names: set[str] = field(default_factory=set)
     hashes: set[str] = field(default_factory=set)
     deleted: Counter[str] = field(default_factory=Counter)
+    owner: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -76,6 +77,7 @@ class Order:
             "names": [encode_name(name) for name in sorted(self.names)],
             "hashes": sorted(self.hashes),
             "deleted": dict(self.deleted),
+            "owner": self.owner,
         }
 
     @classmethod
@@ -84,12 +86,14 @@ class Order:
             data["id"], Subject(data["user"], data["job"]), data["asked_at"],
             Person(*data["actor"]) if data["actor"] else None, set(data["jobs"]),
             {decode_name(name) for name in data["names"]}, set(data["hashes"]), Counter(data["deleted"]),
+            data.get("owner"),
         )  # fmt: skip
 
     def take_over(self, found: Found) -> None:
         self.jobs |= found.jobs.keys()
         self.names |= found.names
         self.hashes |= found.hashes
+        self.owner = self.owner or found.owner
 
 
 def check(config: Config, subject: Subject, found: Found) -> None:
@@ -138,7 +142,7 @@ def carry_out(config: Config, books: Books, trail: Trail, order: Order) -> dict[
     left: list[str] = []
     _forget_torn(books)
     for _ in range(_PASSES):
-        found = belongings.find(config, order.subject, order.jobs)
+        found = belongings.find(config, order.subject, order.jobs, order.owner)
         check(config, order.subject, found)  # what came since it was ordered may be under a hold, or all of it
         order.take_over(found)
         _write(books, order)

@@ -10,7 +10,7 @@ from typing import Any
 
 from stemd import __version__
 from stemd.core.errors import StemdError
-from stemd.core.job import SCHEMA_VERSION, Job, JobState, Source, encode_name, printable
+from stemd.core.job import SCHEMA_VERSION, Job, JobState, Source, encode_name, is_job_id, printable
 from stemd.spool import durable
 from stemd.spool.layout import Spool, WorkDir
 
@@ -167,7 +167,9 @@ def read_status(path: Path) -> dict[str, Any] | None:
 
 
 def find_orphan(spool: Spool, job_id: str) -> Path | None:
-    """The folder of a failed job."""
+    """The folder of a failed job; none of what is no job's id: people write the reports there, ids become paths."""
+    if not is_job_id(job_id):
+        return None
     for candidate in spool.orphan.glob(f"*/*.{job_id[-8:]}"):
         report: Mapping[str, Any] | None = durable.read_json(candidate / "error.json")
         if report is not None and report.get("job_uuid") == job_id:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
@@ -26,16 +25,15 @@ from stemd.core.config.fields import (
     Tags,
     Text,
 )
-from stemd.core.job import SCHEMA_VERSION, JobId, Limits, printable
+from stemd.core.job import SCHEMA_VERSION, JobId, Limits, is_job_id, printable
 from stemd.core.request import JobFile, OutputChange, takes_several
 
 MAX_BYTES = 256 * 1024
 STAGED = ("job.yaml", "job.json")
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def _uuid(value: Any) -> JobId:
-    if isinstance(value, str) and _UUID.fullmatch(value.lower()):
+    if isinstance(value, str) and is_job_id(value.lower()):
         return JobId(value.lower())
     raise ValueError(f"must be a UUID such as 0192f0c1-7f4e-7d2a-9c3b-5a6e8f901234, not {units.show(value)}")
 

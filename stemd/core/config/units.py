@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
+from stemd.core.job import is_job_id
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _BYTES = {
     "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -237,8 +239,7 @@ def sha256s(value: Any) -> tuple[str, ...]:
 
 def job_ids(value: Any) -> tuple[str, ...]:
     """A list of job_uuids."""
-    pattern = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-    if isinstance(value, list | tuple) and all(isinstance(i, str) and re.fullmatch(pattern, i.lower()) for i in value):
+    if isinstance(value, list | tuple) and all(isinstance(item, str) and is_job_id(item.lower()) for item in value):
         return tuple(item.lower() for item in value)
     raise ValueError(f"must be a list of job_uuids, not {show(value)}")
 

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from stemd.core.access import Action, Person
 from stemd.core.errors import StemdError
-from stemd.core.job import SCHEMA_VERSION, JobState
+from stemd.core.job import SCHEMA_VERSION, JobState, is_job_id
 from stemd.ops.folder import Folder
 from stemd.ops.jobs import JobView
 from stemd.ops.web.answers import JSON
@@ -21,7 +21,6 @@ from stemd.ops.web.guard import person_of
 from stemd.ops.web.site import Site
 
 _PAGE, _LARGEST_PAGE = 100, 1000
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def routes(site: Site) -> list[BaseRoute]:
@@ -99,7 +98,7 @@ def job_of(site: Site, request: Request) -> JobView:
         StemdError: STEMD-S015; also where it is somebody else's, so that nobody learns which jobs there are.
     """
     job_id, person = str(request.path_params["job_id"]).lower(), person_of(request)
-    if _UUID.fullmatch(job_id):
+    if is_job_id(job_id):
         job = site.picture.job(job_id)
         if job is not None:
             if person.may(Action.SEE, job.user_id):

@@ -104,6 +104,14 @@ def test_the_socket_searches_nothing(office, monkeypatch):
     monkeypatch.undo()
 
 
+@pytest.mark.parametrize("job", ["../inbox/mine", "x", ""])
+def test_what_is_no_jobs_id_is_looked_for_nowhere(office, job):
+    (office.way.spool.inbox / "mine.json").write_text('{"user_id": "ana"}')
+    with pytest.raises(StemdError, match="STEMD-S015"):
+        office.ask(ANA, op="erase", job=job)
+    assert erase.pending(office.books) == []
+
+
 def test_what_is_refused_later_is_told_to_who_asked(office):
     number = office.ask(ADMIN, op="erase", job=new_job_id())
     with pytest.raises(StemdError, match="STEMD-S015"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -179,6 +180,52 @@ def test_what_got_the_name_of_what_was_found_stays(way, monkeypatch):
 def test_what_is_no_name_of_a_user_is_nobody(user):
     with pytest.raises(StemdError, match="STEMD-X001"):
         Subject(user=user)
+
+
+@pytest.mark.parametrize(
+    "job", ["", ".", "..", "../inbox/mine", "../" * 12 + "etc/x", "0192F0C1-7F4E-7D2A-9C3B-5A6E8F901234"]
+)
+def test_what_is_no_name_of_a_job_is_none(job):
+    with pytest.raises(StemdError, match="STEMD-S015"):
+        Subject(job=job)
+
+
+def _forge(folder: Path, **record) -> None:
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(json.dumps({"created_at": "2026-01-01T00:00:00Z", **record}))
+
+
+@pytest.mark.parametrize("known", ["status", "place"])
+def test_what_somebody_writes_into_outbox_takes_no_job_of_others_along(way, known):
+    """Neither one that is said to have come of his, nor what an id that is a path leads to."""
+    theirs, job = way.published()
+    if known == "status":
+        sidecar.write_status(way.spool, job.job_uuid, {"state": "done", "user_id": "everyone"})
+    mine, victim = new_job_id(), way.spool.root / "victim.json"
+    _forge(way.spool.outbox / "ana" / "song", job_uuid=mine, user_id="ana")
+    _forge(way.spool.outbox / "ana" / "forged", job_uuid=job.job_uuid, follows=mine, user_id="ana")
+    _forge(way.spool.outbox / "ana" / "path", job_uuid="../victim", follows=mine, user_id="ana")
+    if known == "status":
+        sidecar.write_status(way.spool, mine, {"state": "done", "user_id": "ana"})
+    victim.write_text("precious")
+    books, subject = Books.of(way.config).open(), Subject(job=mine)
+    order = erase.begin(books, subject, belongings.find(way.config, subject), None)
+    receipt = erase.carry_out(way.config, books, Trail(books), order)
+    assert mine in receipt["jobs"] and "../victim" not in receipt["jobs"]
+    assert not (way.spool.outbox / "ana" / "song").exists()
+    assert deliver.verify(theirs) is not None and victim.read_text() == "precious"
+    if known == "status":
+        assert receipt["jobs"] == [mine]
+        assert sidecar.read_status(way.spool.status_file(job.job_uuid))["state"] == "done"
+
+
+def test_of_a_job_that_lies_with_two_users_both_are_taken_if_nothing_says_whose_it_is(way):
+    folder, job = way.published()
+    _forge(way.spool.outbox / "ana" / "copy", job_uuid=job.job_uuid)
+    way.spool.status_file(job.job_uuid).unlink(missing_ok=True)
+    found = belongings.find(way.config, Subject(job=job.job_uuid))
+    assert found.owner is None
+    assert {item.path for item in found.items} == {folder, way.spool.outbox / "ana" / "copy"}
 
 
 def test_a_manifest_that_names_another_users_job_makes_it_nobody_elses(way):
