@@ -15,11 +15,10 @@ from typing import Any, Literal
 
 from stemd.core.job import JobState
 from stemd.spool.layout import Spool
+from stemd.spool.survey import DEEPEST
 
 Area = Literal["outbox", "album", "orphan", "status", "logs", "caches"]
 AREAS: tuple[Area, ...] = ("outbox", "album", "orphan", "status", "logs", "caches")
-#: Folders of an album within one another that are looked into: nobody's music is nested deeper.
-_DEEPEST = 64
 #: Bytes read at once; all of nearly every record.
 _BLOCK = 1 << 16
 #: Records that the disk is asked for before they are wanted: one after the other they would each be waited for.
@@ -80,8 +79,8 @@ def _results(above: str, user: str, depth: int = 0) -> Iterator[Holding]:
                 yield Holding("outbox", folder, since, until, *_whose(document, user), origins(document))
             continue
         # whatever is in a folder nested too deep: those around it are kept
-        inner = depth == _DEEPEST and next(_folders(folder), None) is not None
-        for found in _results(folder, user, depth + 1) if depth < _DEEPEST else ():
+        inner = depth == DEEPEST and next(_folders(folder), None) is not None
+        for found in _results(folder, user, depth + 1) if depth < DEEPEST else ():
             inner = True
             yield found
         album = None if inner else _document(f"{folder}/album.json")
@@ -112,7 +111,8 @@ def statuses(spool: Spool) -> Iterator[Holding]:
         if document is None or document.get("state") not in _ENDED:
             continue
         since, result = _seconds(document.get("updated_at")), document.get("result")
-        if isinstance(result, str) and os.path.lexists(f"{root}/{result}"):
+        # text: there may be a hundred thousand
+        if isinstance(result, str) and os.path.lexists(os.path.join(root, result)):  # noqa: PTH118
             continue
         job = path.rpartition("/")[2].removesuffix(".json")
         if since is not None and not os.path.lexists(f"{work}/{job}"):

@@ -117,9 +117,11 @@ def test_a_living_jobs_status_is_never_touched_even_if_it_says_ended(way):
     assert list(holdings.statuses(way.spool)) == []
 
 
-def test_a_status_stays_as_long_as_its_result(way):
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_status_stays_as_long_as_its_result(way, absolute):
+    """The daemon writes where it is from /; a hand-over that moved it, where it is in the spool."""
     folder, job = way.published()
-    result = str(folder.relative_to(way.spool.root))
+    result = str(folder if absolute else folder.relative_to(way.spool.root))
     sidecar.write_status(way.spool, job.job_uuid, {"state": "done", "result": result})
     assert list(holdings.statuses(way.spool)) == []
     shutil.rmtree(folder)  # its consumer took it away
