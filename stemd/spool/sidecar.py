@@ -14,10 +14,13 @@ from stemd.core.job import SCHEMA_VERSION, Job, JobState, Source, encode_name, i
 from stemd.spool import durable
 from stemd.spool.layout import Spool, WorkDir
 
+#: The last second that RFC 3339 can name: what is kept for longer is kept until then.
+_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+
 
 def iso(seconds: float) -> str:
     """Seconds since 1970 as RFC 3339 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(min(seconds, _LAST), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def compliance(job: Job, now: float) -> dict[str, Any]:

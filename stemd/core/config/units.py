@@ -44,7 +44,9 @@ def duration(value: Any) -> float:
     if _number(value) and math.isfinite(value) and value >= 0:
         return float(value)
     if isinstance(value, str) and text and not _DURATION_PART.sub("", text):
-        return float(sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PART.findall(text)))
+        seconds = float(sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PART.findall(text)))
+        if math.isfinite(seconds):
+            return seconds
     raise ValueError(f"must be a duration such as 30s, 5m, 4h or 30d, not {show(value)}")
 
 

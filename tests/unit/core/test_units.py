@@ -29,7 +29,9 @@ def test_durations(text: object, seconds: float) -> None:
     assert units.duration(text) == seconds
 
 
-@pytest.mark.parametrize("wrong", ["", "5", "5 minutes", "-1s", -1, True, None, math.inf, math.nan, "1s x", [1]])
+@pytest.mark.parametrize(
+    "wrong", ["", "5", "9" * 400 + "d", "5 minutes", "-1s", -1, True, None, math.inf, math.nan, "1s x", [1]]
+)
 def test_what_is_no_duration(wrong: object) -> None:
     with pytest.raises(ValueError, match="duration"):
         units.duration(wrong)

@@ -30,6 +30,7 @@ FILE = {"name": "vocals.flac", "stem": "vocals", "sha256": "ab", "bytes": 3}
 def test_times_are_rfc_3339_in_utc():
     assert sidecar.iso(0) == "1970-01-01T00:00:00.000Z"
     assert sidecar.iso(1_700_000_000.5) == "2023-11-14T22:13:20.500Z"
+    assert sidecar.iso(1e12) == sidecar.iso(float("inf")) == "9999-12-31T23:59:59.000Z"
 
 
 @given(st.floats(0, 2**33))
