@@ -177,8 +177,9 @@ def _hand_out(spool: Spool, work: WorkDir, tree: Path, member: Member, origin: M
         return
     own = {"kind": member.kind.value, "name": encode_name(source.name), "identity": list(intake.identity(place))}
     claim.prepare(job, {**origin, **own})
-    for path in (source, source.with_name(source.name + SIDECAR_SUFFIX)):
-        _move_into(path, job.src)
+    _move_into(source, job.src)
+    if os.path.lexists(sidecar := source.with_name(source.name + SIDECAR_SUFFIX)):  # there may be no room for its name
+        _move_into(sidecar, job.src)
     step("L5")
     durable.fsync(job.src)
     durable.fsync(source.parent)

@@ -121,9 +121,11 @@ def test_a_folder_without_one_is_none(tmp_path, content):
     assert found.error.code == "STEMD-S009"
 
 
-@pytest.mark.parametrize("name", ["b.mp3.part", ".b.mp3.AbCdE1", "CD2/.b.mp3.ZZZZZZ", ".~tmp~/b.mp3", ".in.b.mp3."])
+@pytest.mark.parametrize(
+    "name", ["b.mp3.part", "staged/b.mp3.filepart", ".b.mp3.AbCdE1", "CD2/.b.mp3.ZZZZZZ", ".~tmp~/b.mp3", ".in.b.mp3."]
+)
 def test_while_an_upload_is_in_progress_an_album_that_grew_is_left_alone(tmp_path, name):
-    folder = fill(tmp_path / "Album", ["a.mp3", name])
+    folder = fill(tmp_path / "Album", ["a.mp3", "staged/job.yaml", name])
     found = judge(folder)
     assert isinstance(found, Refusal)
     assert found.error.code == "STEMD-S009"
@@ -209,6 +211,13 @@ def test_names_that_are_no_text_survive(albums, spool):
     assert albums.result_of("one") == "_lbum/d_sc/caf_"
     assert summary(albums.home / "_lbum")["jobs"][0]["source"] == encode_name(f"{folder}/{song}")
     assert violations(spool, [b"one", b"two"]) == []
+
+
+def test_a_song_whose_name_leaves_no_room_for_a_description_beside_it_is_one_like_any(albums, spool):
+    longest = "x" * 251 + ".mp3"
+    albums.run(albums.split({"a.mp3": "one", longest: "two", "z.mp3": "three"}))
+    assert [job["state"] for job in summary(albums.home / "Album")["jobs"]] == ["done"] * 3
+    assert violations(spool, [b"one", b"two", b"three"]) == []
 
 
 def test_a_folder_with_a_description_in_an_album_is_one_job(albums, way, spool):
