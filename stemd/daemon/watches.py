@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 from collections import defaultdict
+from pathlib import Path
 
 from stemd.daemon.inotify import Inotify
+from stemd.spool.survey import walk
 
 
 class Watches:
@@ -29,7 +31,7 @@ class Watches:
             OSError: ``top`` cannot be watched, or (ENOSPC) there are no watches left.
         """
         self._add(top)
-        for parent, folders, _ in os.walk(top):
+        for parent, folders, _ in walk(Path(top)):
             for name in folders:
                 try:
                     self._add(os.path.join(parent, name))  # noqa: PTH118  the form of os.DirEntry.path

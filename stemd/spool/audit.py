@@ -20,6 +20,7 @@ from stemd.core.errors import StemdError
 from stemd.core.job import Job, printable
 from stemd.spool import attempts, durable, ignore, ledger, sources
 from stemd.spool.layout import Spool, WorkDir
+from stemd.spool.survey import walk
 
 #: What each invariant says that is checked here.
 INVARIANTS = {
@@ -142,7 +143,7 @@ class Auditor:
 
     def _without_manifest(self) -> Iterator[Violation]:
         """A folder with stems and no manifest would be a result that was published in parts."""
-        for folder, directories, files in os.walk(self.spool.outbox):
+        for folder, directories, files in walk(self.spool.outbox):
             if "manifest.json" in files:
                 directories[:] = []
             elif any(name.endswith(".tags.json") for name in files):
@@ -213,7 +214,7 @@ def confirmed(look: Callable[[], Iterator[Violation]], wait: float = 2.0) -> lis
 
 def finished_folders(root: Path) -> Iterator[Path]:
     """Every folder below ``root`` that has a manifest, at any depth; what lies in ``source/`` is the dropper's."""
-    for folder, directories, files in os.walk(root):
+    for folder, directories, files in walk(root):
         finished = "manifest.json" in files
         directories[:] = sorted(name for name in directories if not finished or name != "source")
         if finished and Path(folder) != root:
@@ -221,7 +222,7 @@ def finished_folders(root: Path) -> Iterator[Path]:
 
 
 def _everything(area: Path) -> Iterator[Path]:
-    for folder, directories, files in os.walk(area):
+    for folder, directories, files in walk(area):
         directories[:] = [name for name in directories if ignore.ignored(name) is None or area.name != "inbox"]
         if area.name == "work" and Path(folder) == area and ".trash" in directories:
             directories.remove(".trash")  # what is being deleted is nobody's any more

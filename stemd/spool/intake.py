@@ -14,7 +14,7 @@ from stemd.core.job import printable
 from stemd.spool import ignore
 from stemd.spool.layout import Spool
 from stemd.spool.settle import Arrival, Sighting
-from stemd.spool.survey import is_staged, survey
+from stemd.spool.survey import DEEPEST, is_deepest, is_staged, survey, walk
 
 
 class Kind(Enum):
@@ -125,16 +125,14 @@ def classify(sighting: Sighting, door: Door) -> Candidate | Refusal:
         return Candidate(path, door, Kind.FILE, fingerprint, sidecar if os.path.lexists(sidecar) else None)
     if (refusal := refused_inside(path)) is not None:
         return refusal
-    if is_staged(path):
-        return Candidate(path, door, Kind.STAGED, fingerprint)
-    found = survey(path)
-    if not found.jobs:
+    found, staged = survey(path), is_staged(path)
+    if not (found.jobs or staged):
         return Refusal(path, StemdError("STEMD-S009", "a folder without audio and without a job.yaml"))
     if found.unfinished and sighting.arrival is Arrival.GROWN:
         message = f"{printable(found.unfinished[0])!r} in it is the name of an upload in progress"
         remedy = "Wait until the upload ends; if it was broken off, remove that file: the folder is taken without it."
         return Refusal(path, StemdError("STEMD-S009", message, remedy=remedy))
-    return Candidate(path, door, Kind.STAGED if door.whole else Kind.ALBUM, fingerprint)
+    return Candidate(path, door, Kind.STAGED if staged or door.whole else Kind.ALBUM, fingerprint)
 
 
 def refused_inside(folder: Path, folders: int = os.W_OK | os.X_OK) -> Refusal | None:
@@ -142,7 +140,11 @@ def refused_inside(folder: Path, folders: int = os.W_OK | os.X_OK) -> Refusal | 
 
     ``folders`` is what must be allowed on folders besides reading them.
     """
-    for parent, directories, files in os.walk(folder):
+    for parent, directories, files in walk(folder):
+        if directories and is_deepest(folder, parent):
+            return Refusal(
+                folder, StemdError("STEMD-S009", f"more than {DEEPEST} folders lie within one another in it")
+            )
         for name in [*directories, *files]:
             path = Path(parent, name)
             mode = path.lstat().st_mode
@@ -197,7 +199,7 @@ def _sidecar_fingerprint(path: Path) -> tuple[int, int, int, int] | None:
 
 def _tree_fingerprint(root: Path) -> tuple[tuple[str, tuple[int, int, int, int]], ...]:
     found = []
-    for folder, directories, files in os.walk(root):
+    for folder, directories, files in walk(root):
         directories.sort()
         for name in sorted([*directories, *files]):
             path = Path(folder, name)

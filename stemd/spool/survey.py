@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from stemd.spool import ignore
+
+#: Folders within one another that are looked into. Nobody's music is nested deeper, and ``os.walk`` calls itself for
+#: each: a thousand would end who walks.
+DEEPEST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +20,7 @@ class Survey:
 
     ``staged`` are folders with a job description in them; what else is in those is listed nowhere. ``others`` are
     neither recordings nor the descriptions beside them; whatever has a name that is left alone, or lies below one, is
-    among them. ``unfinished`` are names of uploads in progress.
+    among them. ``unfinished`` are names of uploads in progress, those in ``staged`` folders too.
     """
 
     folders: list[str] = field(default_factory=list)
@@ -34,7 +38,7 @@ class Survey:
 def survey(root: Path) -> Survey:
     """Look at everything below ``root``."""
     found = Survey()
-    for parent, directories, files in os.walk(root):
+    for parent, directories, files in walk(root):
         inside = "" if parent == str(root) else os.path.relpath(parent, root)
         found.folders.append(inside)
         if any(ignore.ignored(part) for part in Path(inside).parts):
@@ -44,11 +48,26 @@ def survey(root: Path) -> Survey:
         staged = {name for name in directories if not ignore.ignored(name) and is_staged(Path(parent, name))}
         directories[:] = sorted(set(directories) - staged)
         found.staged.extend(_below(inside, staged))
+        for folder in _below(inside, staged):
+            found.unfinished.extend(_below(folder, survey(root / folder).unfinished))
         recordings = {name for name in files if ignore.is_audio(name) and not ignore.ignored(name)}
         found.recordings.extend(_below(inside, recordings))
         descriptions = {name + ignore.SIDECAR_SUFFIX for name in recordings}
         found.others.extend(_below(inside, set(files) - recordings - descriptions))
     return found
+
+
+def walk(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As ``os.walk``, from the top, into folders that are no deeper than ``DEEPEST`` below it."""
+    for folder, directories, files in os.walk(top):
+        yield folder, directories, files
+        if is_deepest(top, folder):
+            directories.clear()
+
+
+def is_deepest(top: Path, folder: str) -> bool:
+    """Whether what is in ``folder`` lies as deep below ``top`` as is looked."""
+    return folder.count(os.sep) - os.fspath(top).count(os.sep) >= DEEPEST
 
 
 def is_staged(folder: Path) -> bool:

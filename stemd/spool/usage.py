@@ -22,6 +22,7 @@ from stemd.core.errors import StemdError
 from stemd.core.job import JobState
 from stemd.spool import durable
 from stemd.spool.layout import Spool
+from stemd.spool.survey import walk
 
 WINDOW = 24 * 3600.0
 #: The file is written anew when so many of its lines are too old to count.
@@ -186,7 +187,7 @@ def _statuses(spool: Spool, since: float) -> Iterator[Entry]:
 
 def manifests(outbox: Path) -> Iterator[Path]:
     """The manifest of every finished folder; no finished folder contains another."""
-    for folder, directories, files in os.walk(outbox):
+    for folder, directories, files in walk(outbox):
         if "manifest.json" in files:
             directories.clear()
             yield Path(folder, "manifest.json")
@@ -195,7 +196,7 @@ def manifests(outbox: Path) -> Iterator[Path]:
 def size_of(folder: Path, pause: float = 0.0, stopped: Callable[[], bool] = lambda: False) -> int:
     """Bytes of all files below ``folder``; with a ``pause`` (seconds) after each folder, for who is in no hurry."""
     total = 0
-    for parent, _, files in os.walk(folder):
+    for parent, _, files in walk(folder):
         if stopped():
             break
         for name in files:

@@ -31,6 +31,22 @@ _PR_SET_DUMPABLE = 4
 _LATE_IMPORTS = ("encodings.utf_8_sig", "encodings.idna", "html", "asyncio", "grp", "stemd.core.config.loading")
 
 
+@contextmanager
+def nested(top: Path, levels: int = 1200) -> Iterator[Path]:
+    """Folders within one another, ``top`` and so many below: more than a path is long, or Python calls itself."""
+    top.mkdir()
+    here = os.open(top, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir("a", dir_fd=here)
+        here, before = os.open("a", os.O_RDONLY, dir_fd=here), here
+        os.close(before)
+    os.close(here)
+    try:
+        yield top
+    finally:
+        subprocess.run(["rm", "-rf", str(top)], check=True)
+
+
 def in_child(
     function: Callable[[], Any], *, uid: int | None = None, group: int | None = None, seconds: int = 120
 ) -> Any:

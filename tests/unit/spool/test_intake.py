@@ -5,10 +5,11 @@ import socket
 
 import pytest
 
-from stemd.spool import intake
+from stemd.spool import intake, usage
 from stemd.spool.intake import Candidate, Door, Kind, Refusal
 from stemd.spool.settle import Arrival, Sighting
-from tests.support.system import NOBODY, in_child, needs_root
+from stemd.spool.survey import DEEPEST
+from tests.support.system import NOBODY, in_child, needs_root, nested
 
 
 def look(folder, name="song.wav", arrivals=None):
@@ -205,3 +206,24 @@ def test_a_staged_job_holds_only_files_and_folders(tmp_path, inside):
     (folder / "song.wav").write_bytes(b"x")
     (folder / "link").symlink_to("/etc/passwd") if inside == "link" else os.mkfifo(folder / "pipe")
     assert code(intake.classify(look(tmp_path, "staged"), Door(None, tmp_path))) == "STEMD-S007"
+
+
+@pytest.mark.parametrize(("arrival", "taken"), [(Arrival.GROWN, False), (Arrival.MOVED, True)])
+def test_a_staged_job_that_grows_waits_for_the_upload_in_it(tmp_path, arrival, taken):
+    """A client writes the description first, and goes on tomorrow with what broke off today."""
+    folder = tmp_path / "staged"
+    folder.mkdir()
+    (folder / "job.yaml").write_text("input: song.flac\n")
+    (folder / "song.flac.filepart").write_bytes(b"half")
+    found = intake.classify(look(tmp_path, "staged", {str(folder): arrival}), Door(None, tmp_path))
+    assert isinstance(found, Candidate) is taken
+    assert taken or (code(found) == "STEMD-S009" and "song.flac.filepart" in str(found.error))
+
+
+def test_folders_by_the_thousand_within_one_another_are_refused(tmp_path):
+    with nested(tmp_path / "deep"):
+        assert code(intake.classify(look(tmp_path, "deep"), Door(None, tmp_path))) == "STEMD-S009"
+        assert usage.size_of(tmp_path) == 0
+    with nested(tmp_path / "deep", DEEPEST):
+        (tmp_path / "deep" / "a" / "song.mp3").write_bytes(b"x")
+        assert isinstance(intake.classify(look(tmp_path, "deep"), Door(None, tmp_path)), Candidate)
