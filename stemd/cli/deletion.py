@@ -199,7 +199,7 @@ def _owned(config: Config) -> Iterator[tuple[Person, Books, Trail]]:
         StemdError: STEMD-S001 (a daemon owns the spool after all), STEMD-P003.
     """
     from stemd.spool import erase as erasing
-    from stemd.spool import probes
+    from stemd.spool import moved, probes
     from stemd.spool.books import Books
     from stemd.spool.layout import Spool
     from stemd.spool.trail import Trail
@@ -211,6 +211,7 @@ def _owned(config: Config) -> Iterator[tuple[Person, Books, Trail]]:
             for root in config.spool:
                 probes.present(Spool(root))
                 stack.callback(os.close, probes.take_lock(Spool(root)))
+                moved.follow(config.state_of(root), Spool(root))
             books = Books.of(config)
             trail = Trail(books)
             erasing.resume(config, books, trail)

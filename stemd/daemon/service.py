@@ -46,7 +46,7 @@ from stemd.ops import logs, web
 from stemd.ops.health import Health
 from stemd.ops.metrics import Metrics
 from stemd.ops.view import DaemonView
-from stemd.spool import erase, flushes, lease, probes, recover
+from stemd.spool import erase, flushes, lease, moved, probes, recover
 from stemd.spool.books import Books
 from stemd.spool.layout import Spool
 from stemd.spool.trail import Trail
@@ -124,6 +124,9 @@ class Service:
 
     def _open_books(self) -> None:
         """The audit trail; and what is to be gone is gone before anything is taken up."""
+        for spool in self._spools:
+            if (before := moved.follow(self._config.state_of(spool.root), spool)) is not None:
+                logs.get().warning("spool_moved", spool=str(spool.root), before=str(before))
         self._books = Books.of(self._config)
         self._chronicle = Chronicle(Trail(self._books))
         self._chronicle.tell("started", version=__version__)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,6 +11,7 @@ from typing import Any, Protocol
 
 from stemd.core.errors import StemdError
 from stemd.core.sockets import short
+from stemd.spool.layout import key_of
 
 #: More than so many bytes are no message, and no answer.
 MAX_MESSAGE, _MAX_ANSWER = 1 << 20, 1 << 25
@@ -42,7 +41,7 @@ def read_line(connection: socket.socket) -> bytes:
 def socket_path(home: Home) -> Path:
     """Where the daemon of these spools listens: daemons of one user share the folder, so the spool is in the name."""
     root = home.spool[0]
-    return home.run_of(root) / f"control-{hashlib.sha256(os.fsencode(root)).hexdigest()[:12]}.sock"
+    return home.run_of(root) / f"control-{key_of(root)}.sock"
 
 
 def request(home: Home, message: Mapping[str, Any], patience: float = _TIMEOUT) -> dict[str, Any]:

@@ -6,7 +6,6 @@ any, so that their order does not matter; whoever writes needs that spool's lock
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemd.spool import durable
+from stemd.spool.layout import key_of
 
 if TYPE_CHECKING:
     from stemd.core.config import Config
@@ -43,7 +43,7 @@ class Books:
     @classmethod
     def _place(cls, config: Config, root: Path) -> Books:
         """Several daemons may share a state folder: the spool is in the name."""
-        return cls(config.state_of(root) / f"books-{hashlib.sha256(os.fsencode(root)).hexdigest()[:12]}")
+        return cls(config.state_of(root) / f"books-{key_of(root)}")
 
     @property
     def trail(self) -> Path:

@@ -5,7 +5,6 @@ One file in the state folder, replaced atomically; entries are named by their pa
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from stemd.core.job import SCHEMA_VERSION, decode_name, encode_name
 from stemd.spool import durable
+from stemd.spool.layout import key_of
 
 if TYPE_CHECKING:
     from stemd.core.config import Config
@@ -30,7 +30,7 @@ class Intent(StrEnum):
 
 def place(state: Path, root: Path) -> Path:
     """The file of the spool at ``root`` in the folder ``state``, which several spools may share."""
-    return state / f"intents-{hashlib.sha256(os.fsencode(root)).hexdigest()[:12]}.json"
+    return state / f"intents-{key_of(root)}.json"
 
 
 def read(file: Path) -> dict[str, Intent]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import os
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -184,6 +186,11 @@ class Spool:
         for path in sorted(self.work.iterdir()):
             if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
                 yield WorkDir(path)
+
+
+def key_of(root: Path) -> str:
+    """What of its root is in the names of what is kept for a spool elsewhere."""
+    return hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
 
 
 def safe_title(name: str) -> str:

@@ -7,9 +7,7 @@ folder nor a status is left.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +19,7 @@ from pathlib import Path
 from stemd.core.errors import StemdError
 from stemd.core.job import JobState
 from stemd.spool import durable
-from stemd.spool.layout import Spool
+from stemd.spool.layout import Spool, key_of
 from stemd.spool.survey import walk
 
 WINDOW = 24 * 3600.0
@@ -42,7 +40,7 @@ class Entry:
 
 def place(state: Path, root: Path) -> Path:
     """The file of the spool at ``root`` in the folder ``state``, which several spools may share."""
-    return state / f"usage-{hashlib.sha256(os.fsencode(root)).hexdigest()[:12]}.jsonl"
+    return state / f"usage-{key_of(root)}.jsonl"
 
 
 class Ledger:

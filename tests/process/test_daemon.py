@@ -12,6 +12,7 @@ import psutil
 import pytest
 import soundfile as sf
 
+from stemd.spool.layout import Spool
 from tests.support.audio import write_wav
 from tests.support.daemon import Daemon, ended, eventually
 from tests.support.spools import violations
@@ -325,6 +326,26 @@ def test_a_reload_that_cannot_make_an_inbox_changes_nothing(tmp_path):
         assert failed["code"] == "STEMD-S003"
         assert daemon.metric("stemd_config_last_reload_successful") == 0
         assert daemon.events("reloaded") == []
+
+
+def test_a_spool_that_was_moved_takes_its_books_along(tmp_path):
+    """What a person held back stays held, and the audit trail goes on, on another disk of another name."""
+    settings = {"paths": {"state": str(tmp_path / "state")}, "defaults": STUB}
+    daemon = Daemon(tmp_path, **settings)
+    daemon.stemd("hold", str(daemon.drop(write_wav(tmp_path / "song.wav", seconds=1.0))), check=True)
+    with daemon:
+        daemon.stop()
+        daemon.spool.root.rename(tmp_path / "elsewhere")
+        daemon.spool = Spool(tmp_path / "elsewhere")
+        daemon.configure(**settings)
+        daemon.start()
+        (told,) = eventually(lambda: daemon.events("spool_moved"), 10, "it says so")
+        assert Path(told["before"]) == tmp_path / "spool"
+        daemon.drop(write_wav(tmp_path / "other.wav", seconds=1.0), "other.wav")
+        eventually(lambda: "other" in daemon.results(), 60, "the other one is done")
+        assert (daemon.spool.inbox / "song.wav").exists()
+        assert len([path for path in (tmp_path / "state").glob("books-*") if path.is_dir()]) == 1
+        daemon.stemd("audit", "verify", check=True)
 
 
 def test_the_port_tells_how_things_are(tmp_path):

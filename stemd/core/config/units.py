@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -170,11 +171,11 @@ def state_path(value: Any) -> Path | None:
 
 
 def roots(value: Any) -> tuple[Path, ...]:
-    """One spool root or a list of them: absolute, and none twice or inside another."""
+    """One spool root or a list of them: absolute, and none twice or inside another. A link is where it leads."""
     given = value if isinstance(value, list | tuple) else [value]
     if not given:
         raise ValueError("needs at least one folder")
-    paths = tuple(absolute(each) for each in given)
+    paths = tuple(Path(os.path.realpath(absolute(each))) for each in given)
     for i, one in enumerate(paths):
         for other in paths[:i]:
             if one == other or one in other.parents or other in one.parents:

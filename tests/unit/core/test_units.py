@@ -104,6 +104,13 @@ def test_names_that_are_not(bad: object) -> None:
         units.name(bad)
 
 
+def test_a_root_that_is_a_link_is_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    assert units.roots(str(tmp_path / "link")) == (tmp_path / "disk",), "whether it is mounted or not"
+    with pytest.raises(ValueError, match="overlap"):
+        units.roots([str(tmp_path / "link"), str(tmp_path / "disk")])
+
+
 def test_roots_must_not_overlap() -> None:
     assert units.roots("/a") == (Path("/a"),)
     assert units.roots(["/a", "/b"]) == (Path("/a"), Path("/b"))
