@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemd.cli import report
+from stemd.cli.as_owner import as_owner
 from stemd.core.access import by_uid
 from stemd.core.errors import StemdError
 from stemd.core.job import JobState
@@ -110,30 +111,13 @@ def do(config: Config, word: str, view: JobView) -> str:
     """
     state = _WORDS[word](config, view)
     try:
-        with _owned(Spool(config.spool[0])), _as_owner(config):
+        with _owned(Spool(config.spool[0])), as_owner(config.spool[0]):
             trail = Trail(Books.of(config))
             person = by_uid(config, os.getuid(), config.spool[0].stat().st_uid)
             trail.record("steered", actor=person, action=word, user=view.user_id, job=view.job_uuid)
     except (StemdError, OSError) as error:
         report.note(f"this is not in the audit trail: {error}")
     return state
-
-
-@contextmanager
-def _as_owner(config: Config) -> Iterator[None]:
-    """What is made in the block is the service's, whose the spool is, also where root makes it."""
-    owner = config.spool[0].stat()
-    if os.geteuid() != 0 or owner.st_uid == 0:
-        yield
-        return
-    group = os.getegid()
-    os.setegid(owner.st_gid)
-    os.seteuid(owner.st_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(group)
 
 
 def _unfinished(spool: Spool, job_id: str) -> WorkDir:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemd import __version__
+from stemd.cli.as_owner import as_owner
 from stemd.core.errors import StemdError
 from stemd.core.job import printable
 from stemd.ops.snapshot import owner_of
@@ -167,13 +168,14 @@ def _areas(what: str, spool: Spool, owner: int | None) -> Iterator[Finding]:
 
 
 def _protocol(what: str, spool: Spool) -> Finding:
-    """Try every operation, under the lock, so that no daemon starts meanwhile."""
+    """Try every operation, as the service, and under the lock, so that no daemon starts meanwhile."""
     try:
-        descriptor = probes.take_lock(spool)
-        try:
-            probes.check(spool)
-        finally:
-            os.close(descriptor)
+        with as_owner(spool.root):
+            descriptor = probes.take_lock(spool)
+            try:
+                probes.check(spool)
+            finally:
+                os.close(descriptor)
     except StemdError as error:
         return bad(what, error)
     except PermissionError as error:

@@ -155,6 +155,7 @@ def take_lock(spool: Spool) -> int:
         descriptor = os.open(spool.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
     except OSError as error:
         raise StemdError("STEMD-S003", f"{spool.lock}: {error.strerror}") from error
+    _for_the_service(spool, descriptor)
     if not _lock_soon(descriptor):
         owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
         os.close(descriptor)
@@ -162,6 +163,13 @@ def take_lock(spool: Spool) -> int:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
+
+
+def _for_the_service(spool: Spool, descriptor: int) -> None:
+    """A lock that root has made is that of the service, whose the spool is: it could not open it."""
+    owner = spool.root.stat()
+    if os.geteuid() == 0 and os.fstat(descriptor).st_uid == 0 != owner.st_uid:
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _lock_soon(descriptor: int) -> bool:

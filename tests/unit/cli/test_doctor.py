@@ -14,6 +14,7 @@ import pytest
 from stemd.cli import checks
 from stemd.core.config import load
 from stemd.spool import probes
+from tests.support.system import NOBODY, in_child, needs_root
 
 
 def doctor(site) -> dict[str, list[dict]]:
@@ -29,6 +30,21 @@ def test_a_healthy_spool_passes(site):
     assert "one mount" in result.stdout
     assert "0 failed" in result.stdout
     assert not list(site.spool.inbox.glob(".stemd*")), "nothing is left behind"
+
+
+@needs_root
+def test_root_looks_as_the_service_and_leaves_it_its_spool(public_site):
+    """Whose the spool is; a lock of root's would keep the service out for good."""
+    for path in (public_site.spool.root, *public_site.spool.root.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    assert "one mount" in public_site.run("doctor").stdout
+    assert public_site.spool.lock.stat().st_uid == NOBODY
+    os.chown(public_site.spool.outbox, 0, 0)
+    assert "STEMD-S003" in public_site.run("doctor").stdout, "what the service may not"
+    os.chown(public_site.spool.outbox, NOBODY, NOBODY)
+    public_site.spool.lock.unlink()
+    os.close(probes.take_lock(public_site.spool))
+    in_child(lambda: os.close(probes.take_lock(public_site.spool)), uid=NOBODY)
 
 
 def test_every_warning_and_failure_has_code_and_remedy(site):

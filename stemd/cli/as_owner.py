@@ -1,0 +1,25 @@
+"""What root does to a spool is done as the service would do it, whose the spool is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def as_owner(root: Path) -> Iterator[None]:
+    """Root is the owner of the folder ``root`` for the block: what is made there is his, what he may not do fails."""
+    owner = root.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    group = os.getegid()
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
