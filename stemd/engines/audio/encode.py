@@ -28,12 +28,14 @@ _LEAST_FREE = 1 << 20
 
 
 def on_grid(block: Frames, bits: int | None) -> Frames:
-    """``block`` rounded to what ``bits`` of integer PCM can hold (exact in float32); ``None`` changes nothing."""
+    """``block`` rounded to steps of ``bits`` of integer PCM (exact in float32); ``None`` changes nothing.
+
+    What is beyond full scale stays there: a rest is taken from it, and how loud that is decides about the gain.
+    """
     if bits is None:
         return block
     scale = np.float32(2 ** (bits - 1))
     rounded: Frames = np.rint(block * scale)
-    np.clip(rounded, -scale, scale - 1, out=rounded)
     rounded /= scale
     return rounded
 
