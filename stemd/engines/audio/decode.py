@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,18 @@ if TYPE_CHECKING:
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
 _HALF_POWER = 0.5**0.5
+#: How much of a channel goes to the left and to the right.
+_SIDES = {
+    "L": (1.0, 0.0), "R": (0.0, 1.0), "C": (_HALF_POWER, _HALF_POWER), "LFE": (0.0, 0.0),
+    "Ls": (_HALF_POWER, 0.0), "Rs": (0.0, _HALF_POWER), "Lb": (_HALF_POWER, 0.0), "Rb": (0.0, _HALF_POWER),
+    "Cs": (0.5, 0.5),
+}  # fmt: skip
+_WAV_LAYOUTS = {
+    3: "L R C", 5: "L R C Ls Rs", 6: "L R C LFE Ls Rs", 7: "L R C LFE Cs Ls Rs", 8: "L R C LFE Lb Rb Ls Rs",
+}  # fmt: skip
+_OGG_LAYOUTS = {
+    3: "L C R", 5: "L C R Ls Rs", 6: "L C R Ls Rs LFE", 7: "L C R Ls Rs Cs LFE", 8: "L C R Ls Rs Lb Rb LFE",
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -130,18 +142,27 @@ def open_source(path: Path) -> Source:
 def fold(block: Frames, wav_order: bool = True) -> Frames:
     """Bring more than two channels down to two.
 
-    Six channels by ITU-R BS.775-3 annex 4 (front + 0.707 × centre + 0.707 × surround, low-frequency channel left
-    out), in the order L R C LFE Ls Rs of WAV, or L C R Ls Rs LFE of Ogg. Any other number: the even channels'
-    mean on the left, the odd ones' on the right.
+    The standard layouts of 3 and 5 to 8 channels by ITU-R BS.775-3 annex 4: front + 0.707 × centre + 0.707 × surround,
+    low-frequency channel left out. Beyond the recommendation the same rule goes on: a second pair of surrounds as the
+    first, a back centre with a surround's power, half of that on each side. The order is that of WAV, or that of Ogg
+    (RFC 7845, section 5.1.1.2, for Opus, the same as Vorbis'). Any other number, and four, which is left and right
+    in front and behind: the even channels' mean on the left, the odd ones' on the right.
     """
     channels = block.shape[1]
     if channels <= 2:
         return block
-    if channels == 6:
-        order = (0, 1, 2, 4, 5) if wav_order else (0, 2, 1, 3, 4)
-        left, right, centre, left_rear, right_rear = (block[:, index] for index in order)
-        middle = _HALF_POWER * centre
-        pair = (left + middle + _HALF_POWER * left_rear, right + middle + _HALF_POWER * right_rear)
+    layout = (_WAV_LAYOUTS if wav_order else _OGG_LAYOUTS).get(channels)
+    if layout is None:
+        pair = [block[:, side::2].mean(axis=1) for side in (0, 1)]
     else:
-        pair = (block[:, 0::2].mean(axis=1), block[:, 1::2].mean(axis=1))
+        pair = [_mixed(block, [_SIDES[place][side] for place in layout.split()]) for side in (0, 1)]
     return np.stack(pair, axis=1).astype(np.float32)
+
+
+def _mixed(block: Frames, shares: Sequence[float]) -> Frames:
+    """The channels of ``block`` by their ``shares``, added in their order: the same bits on any machine."""
+    mixed = np.zeros(len(block), np.float32)
+    for channel, share in enumerate(shares):
+        if share:
+            mixed += share * block[:, channel]
+    return mixed

@@ -15,8 +15,8 @@ class Probe:
 
     ``declared`` is the number of frames the container promises (``None``: it promises nothing binding) and
     ``tolerance`` how many may lack before the file counts as cut short. ``expected`` is a guess for progress only.
-    ``padded`` tells whether what decodes beyond ``declared`` is an encoder's padding, ``wav_order`` whether six
-    channels come as L R C LFE Ls Rs.
+    ``padded`` tells whether what decodes beyond ``declared`` is an encoder's padding, ``wav_order`` whether the
+    channels come as WAV has them (L R C …), not as Ogg (L C R …).
     """
 
     rate: int

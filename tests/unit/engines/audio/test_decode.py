@@ -191,6 +191,56 @@ def test_six_channels_fold_by_bs775():
     assert np.allclose(fold(block, False), [[1, 0], [half, half], [0, 1], [half, 0], [0, half], [0, 0]])
 
 
+def surround(path: Path, layout: str, channels: int, *options: str) -> Path:
+    """A file that says its channels are of this ``layout`` of ffmpeg; each has a tone of its own, 200 Hz and up."""
+    time = np.arange(48_000) / 48_000
+    tones = np.stack([0.1 * np.sin(2 * np.pi * (200 + 100 * c) * time) for c in range(channels)], axis=1)
+    soundfile.write(path.with_name("tones.wav"), tones, 48_000, subtype="FLOAT")
+    return ffmpeg(path.with_name("tones.wav"), path, "-af", f"channelmap=channel_layout={layout}", *options)
+
+
+def heard(frames: np.ndarray, channels: int) -> np.ndarray:
+    """How much of each tone of ``surround`` is on the left and on the right."""
+    middle = frames[4_800:43_200]
+    spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))[:, None], axis=0)) / len(middle) * 40
+    return np.array([spectrum[round((200 + 100 * c) * 0.8)] for c in range(channels)])
+
+
+HALF = 0.5**0.5
+LEFT, RIGHT, CENTRE, NOWHERE, BEHIND = [1, 0], [0, 1], [HALF, HALF], [0, 0], [0.5, 0.5]
+PAIR = [[HALF, 0], [0, HALF]]
+FOLDED = {
+    "3.0": [LEFT, RIGHT, CENTRE],
+    "5.0": [LEFT, RIGHT, CENTRE, *PAIR],
+    "5.1": [LEFT, RIGHT, CENTRE, NOWHERE, *PAIR],
+    "6.1": [LEFT, RIGHT, CENTRE, NOWHERE, BEHIND, *PAIR],
+    "7.1": [LEFT, RIGHT, CENTRE, NOWHERE, *PAIR, *PAIR],
+}
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("layout", FOLDED)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.wav", ["-c:a", "pcm_f32le"]), ("a.flac", []), ("a.ogg", ["-q:a", "8"]), ("a.mka", ["-c:a", "flac"]),
+        ("a.opus", ["-mapping_family", "1", "-b:a", "500k"]),
+    ],
+)  # fmt: skip
+def test_every_channel_goes_where_it_sounds_from(tmp_path, name, options, layout):
+    wanted = np.array(FOLDED[layout], float)
+    found = heard(decoded(surround(tmp_path / name, layout, len(wanted), *options)), len(wanted))
+    assert np.abs(found - wanted).max() < 0.03
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("layout", FOLDED)
+def test_folds_as_ffmpeg_does(tmp_path, layout):
+    path = surround(tmp_path / "a.wav", layout, len(FOLDED[layout]), "-c:a", "pcm_f32le")
+    theirs = soundfile.read(ffmpeg(path, tmp_path / "b.wav", "-ac", "2", "-c:a", "pcm_f32le"), dtype="float32")[0]
+    assert np.abs(decoded(path) - theirs).max() < 1e-6
+
+
 def test_other_layouts_fold_by_even_and_odd(tmp_path):
     frames = tone(1000, channels=4)
     soundfile.write(tmp_path / "a.wav", frames, RATE, subtype="FLOAT")
