@@ -40,6 +40,11 @@ _TAGS = {
     "ALBUM_ARTIST": "ALBUMARTIST", "TRACK": "TRACKNUMBER", "DISC": "DISCNUMBER", "LYRICS-XXX": "LYRICS",
     "LYRICS-ENG": "LYRICS", "TSRC": "ISRC", "TBPM": "BPM", "TMPO": "BPM",
 }  # fmt: skip
+#: Layouts of 3 and 4 channels, and which of those that are folded they are brought to: left to itself, ffmpeg would
+#: make 2.1 and 4.0 of them. Of all other numbers it makes the layouts that are folded.
+_FOLDED = {
+    "2.1": "3.0", "3.0": "3.0", "3.0(back)": "3.0", "3.1": "quad", "4.0": "quad", "quad": "quad", "quad(side)": "quad",
+}  # fmt: skip
 _NO_LANGUAGE = ("LANGUAGE", "und")
 _FRONT = "cover (front)"
 
@@ -51,9 +56,8 @@ def installed() -> bool:
 
 def probe(path: Path) -> Probe | None:
     """Recognise the first audio stream of ``path``, or return ``None`` where ffmpeg finds none."""
-    what = (
-        "stream=codec_name,sample_rate,channels,start_time,duration:format=format_name,duration:format_tags:stream_tags"
-    )
+    stream_facts = "stream=codec_name,sample_rate,channels,channel_layout,start_time,duration"
+    what = f"{stream_facts}:format=format_name,duration:format_tags:stream_tags"
     answer = _asked(path, what)
     streams = answer.get("streams") or []
     rate = int(streams[0].get("sample_rate") or 0) if streams else 0
@@ -75,6 +79,7 @@ def probe(path: Path) -> Probe | None:
         tolerance=2048 if name == "mov" else rate // 4,
         expected=declared or None,
         padded=name == "mov",
+        layout=_FOLDED.get(str(stream.get("channel_layout")), ""),
         tags=_tags({**container.get("tags", {}), **stream.get("tags", {})}),
         warnings=(warning,) if name in _GUESSED else (),
     )
@@ -136,7 +141,7 @@ def blocks(path: Path, probe: Probe) -> Generator[Frames]:
     Raises:
         StemdError: STEMD-A001, ffmpeg failed before the first frame.
     """
-    decoded = _decoded(path, probe.rate, probe.channels)
+    decoded = _decoded(path, probe)
     return (
         decoded
         if probe.declared is None or not probe.padded
@@ -161,8 +166,9 @@ def _without_padding(blocks: Generator[Frames], declared: int, most: int) -> Gen
             held.clear()
 
 
-def _decoded(path: Path, rate: int, channels: int) -> Generator[Frames]:
-    for block in _piped(path, 0, channels, "f32le", "-ar", str(rate), "-ac", str(channels)):
+def _decoded(path: Path, probe: Probe) -> Generator[Frames]:
+    layout = ("-af", f"aformat=channel_layouts={probe.layout}") if probe.layout else ("-ac", str(probe.channels))
+    for block in _piped(path, 0, probe.channels, "f32le", "-ar", str(probe.rate), *layout):
         yield block.view("<f4")
 
 

@@ -16,7 +16,8 @@ class Probe:
     ``declared`` is the number of frames the container promises (``None``: it promises nothing binding) and
     ``tolerance`` how many may lack before the file counts as cut short. ``expected`` is a guess for progress only.
     ``padded`` tells whether what decodes beyond ``declared`` is an encoder's padding, ``wav_order`` whether the
-    channels come as WAV has them (L R C …), not as Ogg (L C R …).
+    channels come as WAV has them (L R C …), not as Ogg (L C R …). ``layout`` is what ffmpeg is told to
+    bring them to, empty where their number is enough.
     """
 
     rate: int
@@ -27,5 +28,6 @@ class Probe:
     expected: int | None = None
     padded: bool = False
     wav_order: bool = True
+    layout: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

@@ -234,6 +234,22 @@ def test_every_channel_goes_where_it_sounds_from(tmp_path, name, options, layout
 
 
 @needs_ffmpeg
+@pytest.mark.parametrize(
+    ("layout", "wanted"),
+    [
+        ("2.1", [LEFT, RIGHT, NOWHERE]),
+        ("3.0", [LEFT, RIGHT, CENTRE]),
+        ("quad", [[0.5, 0], [0, 0.5], [0.5, 0], [0, 0.5]]),
+        ("4.0", [[0.5, 0], [0, 0.5], [HALF / 2, HALF / 2], [HALF / 2, HALF / 2]]),
+    ],
+)
+@pytest.mark.parametrize(("name", "codec"), [("a.mka", "flac"), ("a.ac3", "ac3")])
+def test_what_ffmpeg_reads_is_of_the_layout_that_is_folded(tmp_path, name, codec, layout, wanted):
+    path = surround(tmp_path / name, layout, len(wanted), "-c:a", codec, "-b:a", "640k")
+    assert np.abs(heard(decoded(path), len(wanted)) - np.array(wanted, float)).max() < 0.03
+
+
+@needs_ffmpeg
 @pytest.mark.parametrize("layout", FOLDED)
 def test_folds_as_ffmpeg_does(tmp_path, layout):
     path = surround(tmp_path / "a.wav", layout, len(FOLDED[layout]), "-c:a", "pcm_f32le")
