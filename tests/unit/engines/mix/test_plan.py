@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from stemd.core.errors import StemdError
+from stemd.core.stem_roles import FAMILIES
 from stemd.engines.mix import presets
 from stemd.engines.mix.analysis import Analysis
 from stemd.engines.mix.curves import curve
@@ -56,6 +57,13 @@ def test_a_role_may_have_a_target_of_its_own():
     gain = {"targets_lufs": {"drums": -20.0, "hats": -25.0}}
     found = tracks(settings(auto_gain=gain), kick=stem(-18.0), hats=stem(-30.0))
     assert (found["kick"].auto_gain_db, found["hats"].auto_gain_db) == (-2.0, 5.0)
+
+
+@pytest.mark.parametrize("role", [family for family in FAMILIES if family != "vocals"])
+def test_a_podcast_has_all_music_14_db_below_the_voice(role):
+    options = parse({"auto_gain": {"max_db": 40}}, presets.PRESETS["podcast"])
+    found = tracks(options, vocals=stem(-20.0), **{role: stem(-12.0)})
+    assert (-20 + found["vocals"].auto_gain_db) - (-12 + found[role].auto_gain_db) == pytest.approx(14)
 
 
 def test_gains_have_a_limit_and_silence_gets_none():
