@@ -76,9 +76,16 @@ def _tags(path: Path, sound: soundfile.SoundFile) -> dict[str, str]:
     return for_stems({**found, **own})
 
 
+class _Onward(soundfile.SoundFile):  # type: ignore[misc]  # untyped
+    """A sound file that is only read on: the seek after each block fails at the end of a FLAC without a length."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 def blocks(path: Path) -> Generator[Frames]:
     """Decode ``path`` in blocks of ``BLOCK`` frames × channels; ends early where the data do."""
-    with path.open("rb") as file, soundfile.SoundFile(file.fileno(), closefd=False) as sound:
+    with path.open("rb") as file, _Onward(file.fileno(), closefd=False) as sound:
         while True:
             try:
                 block = sound.read(BLOCK, dtype="float32", always_2d=True)
