@@ -1,8 +1,8 @@
 """Does an uncompressed sound file hold all the bytes its header promises?
 
 libsndfile quietly clamps a data chunk that is longer than the file, so a cut-off upload would pass as a shorter
-song. These functions read only headers (WAV, RF64/BW64, Wave64, AIFF, CAF, AU), and the marks that say whether an MP3
-declares its length and whether an Ogg stream reached its end.
+song. These functions read only headers (WAV, RF64/BW64, Wave64, AIFF, CAF, AU), and the mark that says whether an Ogg
+stream reached its end.
 """
 
 from __future__ import annotations
@@ -117,18 +117,6 @@ def _caf(file: BinaryIO) -> DataChunk | None:
 def _au(head: bytes) -> DataChunk:
     start, size, encoding, _, channels = struct.unpack(">5I" if head[:1] == b"." else "<5I", head[4:24])
     return DataChunk(start, None if size == _UNKNOWN_32 else size, _AU_WIDTHS.get(encoding, 1) * channels)
-
-
-def mp3_declares_length(file: BinaryIO) -> bool:
-    """Whether the first MPEG frame is a Xing, Info or VBRI header, which states how many frames follow."""
-    file.seek(0)
-    head = file.read(10)
-    skip = 0
-    if head[:3] == b"ID3" and len(head) == 10:
-        skip = 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9])
-    file.seek(skip)
-    first = file.read(4096)
-    return any(mark in first for mark in (b"Xing", b"Info", b"VBRI"))
 
 
 def ogg_is_complete(file: BinaryIO) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +69,7 @@ class Source:
                 STEMD-S006 or STEMD-S014 (the file is gone, not readable, or changed between two passes).
         """
         with reading(self.path):
-            raw = ffmpeg.blocks(self.path, self.probe) if self.by_ffmpeg else sndfile.blocks(self.path)
+            raw = ffmpeg.blocks(self.path, self.probe) if self.by_ffmpeg else sndfile.blocks(self.path, self.probe)
             count = 0
             for block in raw:
                 count += len(block)
@@ -123,12 +123,13 @@ def open_source(path: Path) -> Source:
             raise StemdError("STEMD-A003", f"{name} has no bytes")
         if missing := containers.missing_frames(file):
             raise StemdError("STEMD-A002", f"{name} lacks {missing} of the frames its header declares")
-        by_ffmpeg = False
         probe = sndfile.probe(path)
-        if probe is None:
+        by_ffmpeg = probe is None or probe.partial
+        if by_ffmpeg:
             if not ffmpeg.installed():
-                raise StemdError("STEMD-A004", f"{name} is nothing libsndfile decodes, and ffmpeg is not installed")
-            by_ffmpeg, probe = True, ffmpeg.probe(path)
+                what = "is nothing libsndfile decodes" if probe is None else "is more than libsndfile decodes of it"
+                raise StemdError("STEMD-A004", f"{name} {what}, and ffmpeg is not installed")
+            probe = _joined(ffmpeg.probe(path), probe)
     if probe is None:
         raise StemdError("STEMD-A001", f"no decoder finds audio in {name}")
     if not LOWEST_RATE <= probe.rate <= HIGHEST_RATE:
@@ -137,6 +138,16 @@ def open_source(path: Path) -> Source:
     if probe.channels > 2:
         source.warn(f"{probe.channels} channels were folded to 2")
     return source
+
+
+def _joined(whole: Probe | None, part: Probe | None) -> Probe | None:
+    """What ffmpeg tells of a file; where libsndfile knows a ``part`` of it, no length in it speaks for all of it."""
+    if whole is None or part is None:
+        return whole
+    several = "it consists of several recordings one after another: all of them are read"
+    return replace(
+        whole, declared=None, padded=False, expected=part.expected, tags=part.tags, warnings=(several, *part.warnings)
+    )
 
 
 def fold(block: Frames, wav_order: bool = True) -> Frames:

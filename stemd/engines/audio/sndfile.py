@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import TYPE_CHECKING, BinaryIO
 
 import soundfile
 
-from stemd.engines.audio import containers, source_tags
+from stemd.engines.audio import containers, mpeg, source_tags
 from stemd.engines.audio.reader import BLOCK, Probe
 from stemd.engines.audio.tags import for_stems
 
@@ -33,6 +36,7 @@ STRINGS = {
 _MP3_TOLERANCE = 2 * 1152
 #: libsndfile's answer for a stream that does not state its length (a FLAC written to a pipe) is near 2^63.
 _UNKNOWN_FRAMES = 1 << 62
+_PIECE = 1 << 16
 
 
 def probe(path: Path) -> Probe | None:
@@ -42,32 +46,42 @@ def probe(path: Path) -> Probe | None:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        mp3_length = containers.mp3_declares_length(file)
-        ogg_end = containers.ogg_is_complete(file)
-    try:
-        sound = soundfile.SoundFile(os.fsencode(path))
-    except (soundfile.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
-        return None
-    with sound:
-        warnings = []
-        binding = True
-        if sound.format == "MP3" and not mp3_length:
-            binding = False
-            warnings.append("the mp3 has no header that states its length: what decodes is used")
-        if sound.format == "OGG" and not ogg_end:
-            warnings.append("the Ogg stream has no end mark; it may be cut short")
-        frames = int(sound.frames) if sound.frames < _UNKNOWN_FRAMES else None
-        return Probe(
-            rate=int(sound.samplerate),
-            channels=int(sound.channels),
-            format=f"{sound.format}/{sound.subtype}".lower(),
-            declared=frames if binding else None,
-            tolerance=_MP3_TOLERANCE if sound.format == "MP3" else 0,
-            expected=frames,
-            wav_order=sound.format != "OGG",
-            tags=_tags(path, sound),
-            warnings=tuple(warnings),
-        )
+        try:
+            sound = soundfile.SoundFile(os.fsencode(path))
+        except (soundfile.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
+            return None
+        with sound:
+            frames = int(sound.frames) if sound.frames < _UNKNOWN_FRAMES else None
+            found = Probe(
+                rate=int(sound.samplerate),
+                channels=int(sound.channels),
+                format=f"{sound.format}/{sound.subtype}".lower(),
+                declared=frames,
+                expected=frames,
+                wav_order=sound.format != "OGG",
+                tags=_tags(path, sound),
+            )
+            match sound.format:
+                case "MP3":
+                    return _of_mp3(found, mpeg.survey(file))
+                case "OGG" if not containers.ogg_is_complete(file):
+                    return replace(found, warnings=("the Ogg stream has no end mark; it may be cut short",))
+            return found
+
+
+def _of_mp3(found: Probe, survey: mpeg.Survey) -> Probe:
+    """What libsndfile found in an MP3, by what the file really holds."""
+    if survey.declares:
+        return replace(found, tolerance=_MP3_TOLERANCE, partial=survey.beyond)
+    return replace(
+        found,
+        declared=survey.samples or None,
+        tolerance=found.rate // 4,
+        expected=survey.samples or found.expected,
+        partial=not survey.uniform,
+        spans=survey.spans,
+        warnings=("the mp3 has no header that states its length: what decodes is used",),
+    )
 
 
 def _tags(path: Path, sound: soundfile.SoundFile) -> dict[str, str]:
@@ -83,9 +97,9 @@ class _Onward(soundfile.SoundFile):  # type: ignore[misc]  # untyped
         return False
 
 
-def blocks(path: Path) -> Generator[Frames]:
+def blocks(path: Path, probe: Probe) -> Generator[Frames]:
     """Decode ``path`` in blocks of ``BLOCK`` frames × channels; ends early where the data do."""
-    with path.open("rb") as file, _Onward(file.fileno(), closefd=False) as sound:
+    with path.open("rb") as file, _sound(file, probe.spans) as sound:
         while True:
             try:
                 block = sound.read(BLOCK, dtype="float32", always_2d=True)
@@ -94,3 +108,43 @@ def blocks(path: Path) -> Generator[Frames]:
             if not len(block):
                 return
             yield block
+
+
+@contextmanager
+def _sound(file: BinaryIO, spans: Sequence[tuple[int, int]]) -> Iterator[soundfile.SoundFile]:
+    if not spans:
+        with _Onward(file.fileno(), closefd=False) as sound:
+            yield sound
+        return
+    with _piped(file, spans) as pipe, _Onward(pipe, closefd=False) as sound:
+        yield sound
+
+
+@contextmanager
+def _piped(file: BinaryIO, spans: Sequence[tuple[int, int]]) -> Iterator[int]:
+    """A pipe out of which ``spans`` of ``file`` come; of a pipe libsndfile guesses no length, but reads to its end.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    out, into = os.pipe()
+    errors: list[OSError] = []
+
+    def feed() -> None:
+        try:
+            with suppress(BrokenPipeError), os.fdopen(into, "wb") as pipe:  # broken: nobody reads on
+                for start, end in spans:
+                    pieces = range(start, end, _PIECE)
+                    pipe.writelines(os.pread(file.fileno(), min(_PIECE, end - at), at) for at in pieces)
+        except OSError as error:
+            errors.append(error)
+
+    feeder = Thread(target=feed, name="feeder", daemon=True)
+    feeder.start()
+    try:
+        yield out
+    finally:
+        os.close(out)
+        feeder.join()
+    if errors:
+        raise errors[0]

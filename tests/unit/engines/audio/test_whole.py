@@ -2,19 +2,121 @@
 
 from __future__ import annotations
 
+import subprocess
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from stemd.core.errors import StemdError
 from stemd.engines.audio.decode import open_source
+from tests.support.pictures import JPEG
+from tests.unit.engines.audio import readers
+from tests.unit.engines.audio.readers import make, needs_ffmpeg
 
 RATE = 44_100
+QUIET_FIRST = ("-af", "volume=0:enable='lt(t,2)'", "-ac", "2", "-ar", str(RATE))
+BARE = ("-write_xing", "0")
 
 
 def decoded(path: Path) -> np.ndarray:
     return np.concatenate(list(open_source(path).blocks()))
+
+
+def by_ffmpeg(path: Path, rate: int = RATE) -> np.ndarray:
+    command = ["ffmpeg", "-nostdin", "-v", "quiet", "-i", path, "-map", "0:a:0", "-ar", str(rate), "-ac", "2"]
+    sound = subprocess.run([*command, "-f", "f32le", "pipe:1"], capture_output=True, check=True).stdout
+    return np.frombuffer(sound, "<f4").reshape(-1, 2)
+
+
+def joined(target: Path, *parts: Path | bytes) -> Path:
+    target.write_bytes(b"".join(part if isinstance(part, bytes) else part.read_bytes() for part in parts))
+    return target
+
+
+def part(path: Path, *options: str, seconds: float = 3.0) -> Path:
+    return make(path, *QUIET_FIRST, *options, seconds=seconds)
+
+
+def without_ffmpeg(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    monkeypatch.setenv("PATH", str(path))
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    "options",
+    [("-q:a", "2"), ("-abr", "1", "-b:a", "128k"), ("-b:a", "128k"), ("-q:a", "4", "-id3v2_version", "0")],
+    ids=["vbr", "abr", "cbr", "vbr without tag"],
+)
+def test_an_mp3_without_a_length_is_read_to_its_end(tmp_path, monkeypatch, options):
+    path = part(tmp_path / "a.mp3", *BARE, *options, seconds=10.0)
+    wanted = by_ffmpeg(path)
+    without_ffmpeg(monkeypatch, tmp_path)
+    source = open_source(path)
+    read = np.concatenate(list(source.blocks()))
+    assert read.shape == wanted.shape
+    assert np.abs(read - wanted).max() < 1e-3
+    assert source.probe.expected == len(wanted)
+    assert "states its length" in source.warnings[0]
+
+
+@needs_ffmpeg
+def test_mp3s_without_a_length_that_were_joined(tmp_path, monkeypatch):
+    tag = b"APETAGEX" + bytes(5_000)
+    cover = b"ID3\x03\0\0" + bytes([0, 10, 0, 0]) + bytes(10 << 14)
+    first, second = (part(tmp_path / name, *BARE, "-q:a", "4") for name in ("a.mp3", "b.mp3"))
+    path = joined(tmp_path / "c.mp3", cover, first, tag, cover, second, tag)
+    without_ffmpeg(monkeypatch, tmp_path)
+    assert len(decoded(path)) == len(decoded(first)) + len(decoded(second))
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("options", [("-ac", "1"), ("-ar", "48000")])
+def test_mp3s_of_two_kinds_that_were_joined_need_ffmpeg(tmp_path, monkeypatch, options):
+    parts = part(tmp_path / "a.mp3", *BARE), part(tmp_path / "b.mp3", *BARE, *options)
+    path = joined(tmp_path / "c.mp3", *parts)
+    assert len(decoded(path)) == len(by_ffmpeg(path)) > 5.9 * RATE
+    without_ffmpeg(monkeypatch, tmp_path)
+    assert_needs_ffmpeg(path)
+
+
+@needs_ffmpeg
+def test_a_joined_mp3_whose_first_part_states_its_own_length(tmp_path, monkeypatch):
+    (tmp_path / "cover.jpg").write_bytes(JPEG)
+    first = readers.make(
+        tmp_path / "a.mp3", "-i", tmp_path / "cover.jpg", "-map", "0", "-map", "1", "-c:v", "copy", *QUIET_FIRST,
+        "-metadata", "title=Eins", "-metadata", "mood=calm",
+    )  # fmt: skip
+    second = part(tmp_path / "b.mp3", "-metadata", "title=Zwei")
+    path = joined(tmp_path / "c.mp3", first, second)
+    source = open_source(path)
+    read = np.concatenate(list(source.blocks()))
+    assert len(read) == len(by_ffmpeg(path)) > len(decoded(first)) + 2.9 * RATE
+    assert "several recordings" in source.warnings[0]
+    assert (source.probe.tags["TITLE"], source.probe.tags["MOOD"]) == ("Eins", "calm")
+    cover = source.cover()
+    assert cover and cover.data == JPEG
+    without_ffmpeg(monkeypatch, tmp_path)
+    assert_needs_ffmpeg(path)
+    assert len(decoded(first)) == RATE
+
+
+@needs_ffmpeg
+def test_an_mp3_with_tags_at_its_end_is_not_joined(tmp_path, monkeypatch):
+    path = part(tmp_path / "a.mp3")
+    joined(tmp_path / "b.mp3", path, b"APETAGEX" + JPEG * 100, b"TAG" + bytes(125))
+    without_ffmpeg(monkeypatch, tmp_path)
+    source = open_source(tmp_path / "b.mp3")
+    assert sum(len(block) for block in source.blocks()) == 3 * RATE
+    assert source.warnings == []
+
+
+def assert_needs_ffmpeg(path: Path) -> None:
+    with pytest.raises(StemdError) as caught:
+        open_source(path)
+    assert caught.value.code == "STEMD-A004"
 
 
 @pytest.mark.parametrize("frames", [1000, 44_100, 65_536, 220_500])
@@ -28,3 +130,12 @@ def test_a_flac_that_was_written_to_a_pipe(tmp_path, frames):
     content[22:26] = bytes(4)
     path.write_bytes(content)
     assert np.array_equal(decoded(path), wanted)
+
+
+@needs_ffmpeg
+def test_an_mp3_without_a_length_need_not_be_read_to_its_end(tmp_path):
+    path = part(tmp_path / "a.mp3", *BARE, "-b:a", "320k", seconds=20.0)
+    blocks = open_source(path).blocks()
+    assert len(next(blocks))
+    blocks.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "feeder"]
