@@ -1,13 +1,14 @@
 """Does an uncompressed sound file hold all the bytes its header promises?
 
 libsndfile quietly clamps a data chunk that is longer than the file, so a cut-off upload would pass as a shorter
-song. These functions read only headers (WAV, RF64/BW64, Wave64, AIFF, CAF, AU), and the mark that says whether an Ogg
-stream reached its end.
+song. These functions read only headers (WAV, RF64/BW64, Wave64, AIFF, CAF, AU), and the marks that say whether an Ogg
+stream reached its end and whether another one follows.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import struct
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ _UNKNOWN_32 = 0xFFFFFFFF
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _W64_FMT, _W64_DATA = b"fmt \xf3\xac\xd3\x11", b"data\xf3\xac\xd3\x11"
 _MAX_CHUNKS = 10_000
+#: The first page of an Ogg stream of sound (RFC 3533 §6): the flag of a beginning, one segment, and a codec's mark.
+_OGG_BEGINNING = re.compile(rb"OggS\0[\x02\x06].{20}\x01.(?:\x01vorbis|OpusHead|\x7fFLAC|Speex   )", re.DOTALL)
+_OGG_MARK = 36
+_PIECE = 1 << 20
 #: Bytes per sample of AU's uncompressed encodings (8-bit law, PCM, float).
 _AU_WIDTHS = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
 
@@ -126,3 +131,15 @@ def ogg_is_complete(file: BinaryIO) -> bool:
     tail = file.read()
     at = tail.rfind(b"OggS")
     return at >= 0 and at + 5 < len(tail) and bool(tail[at + 5] & 4)
+
+
+def ogg_streams(file: BinaryIO) -> int:
+    """How many streams of sound begin in an Ogg file: more than one where files were joined (RFC 3533 §4)."""
+    file.seek(0)
+    count, kept = 0, b""
+    while piece := file.read(_PIECE):
+        data = kept + piece
+        found = list(_OGG_BEGINNING.finditer(data))
+        count += len(found)
+        kept = data[max(len(data) - _OGG_MARK + 1, found[-1].end() if found else 0) :]
+    return count

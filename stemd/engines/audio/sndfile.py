@@ -36,6 +36,7 @@ STRINGS = {
 _MP3_TOLERANCE = 2 * 1152
 #: libsndfile's answer for a stream that does not state its length (a FLAC written to a pipe) is near 2^63.
 _UNKNOWN_FRAMES = 1 << 62
+_NO_END = "the Ogg stream has no end mark; it may be cut short"
 _PIECE = 1 << 16
 
 
@@ -64,8 +65,9 @@ def probe(path: Path) -> Probe | None:
             match sound.format:
                 case "MP3":
                     return _of_mp3(found, mpeg.survey(file))
-                case "OGG" if not containers.ogg_is_complete(file):
-                    return replace(found, warnings=("the Ogg stream has no end mark; it may be cut short",))
+                case "OGG":
+                    cut = () if containers.ogg_is_complete(file) else (_NO_END,)
+                    return replace(found, partial=containers.ogg_streams(file) > 1, warnings=cut)
             return found
 
 

@@ -119,6 +119,24 @@ def assert_needs_ffmpeg(path: Path) -> None:
     assert caught.value.code == "STEMD-A004"
 
 
+@needs_ffmpeg
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.ogg", ("-c:a", "libvorbis")), ("a.opus", ("-c:a", "libopus", "-ar", "48000"))],
+)
+def test_a_chained_ogg_is_read_to_its_end(tmp_path, monkeypatch, name, options):
+    parts = [part(tmp_path / f"{n}{name}", *options, "-metadata", f"title={n}") for n in range(3)]
+    path = joined(tmp_path / name, *parts)
+    source = open_source(path)
+    count = sum(len(block) for block in source.blocks())
+    assert abs(count - sum(len(decoded(each)) for each in parts)) < 0.01 * count
+    assert source.probe.tags["TITLE"] == "0"
+    assert "several recordings" in source.warnings[0]
+    without_ffmpeg(monkeypatch, tmp_path)
+    assert_needs_ffmpeg(path)
+    assert len(decoded(parts[0])) > 2.9 * RATE
+
+
 @pytest.mark.parametrize("frames", [1000, 44_100, 65_536, 220_500])
 def test_a_flac_that_was_written_to_a_pipe(tmp_path, frames):
     path = tmp_path / "a.flac"
