@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Generator
@@ -33,6 +34,9 @@ _FORMATS = (
 _GUARD = ("-protocol_whitelist", "file,pipe", "-format_whitelist", _FORMATS)
 #: Formats whose length is guessed from the bit rate, so that it promises nothing.
 _GUESSED = frozenset({"aac", "ac3", "eac3", "mp3", "amr", "dts", "loas", "truehd"})
+#: Formats of which ffmpeg calls the whole file's length that of each stream.
+_SHARED = frozenset({"asf"})
+_CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 #: The coarsest unit of time, in seconds, that a movie header commonly has (1/600).
 _MOVIE_UNIT = 1 / 600
 #: ffmpeg's names of tags that Vorbis comments call otherwise.
@@ -56,45 +60,62 @@ def installed() -> bool:
 
 def probe(path: Path) -> Probe | None:
     """Recognise the first audio stream of ``path``, or return ``None`` where ffmpeg finds none."""
-    stream_facts = "stream=codec_name,sample_rate,channels,channel_layout,start_time,duration"
-    what = f"{stream_facts}:format=format_name,duration:format_tags:stream_tags"
-    answer = _asked(path, what)
+    sound = "stream=codec_type,codec_name,sample_rate,channels,channel_layout,start_time,duration"
+    what = f"{sound}:stream_disposition=attached_pic:format=format_name,duration:format_tags:stream_tags"
+    answer = _asked(path, what, stream="")
     streams = answer.get("streams") or []
-    rate = int(streams[0].get("sample_rate") or 0) if streams else 0
+    stream: dict[str, Any] = next((each for each in streams if each.get("codec_type") == "audio"), {})
+    rate = int(stream.get("sample_rate") or 0)
     if not rate:
         return None
-    stream, container = streams[0], answer.get("format", {})
+    container = answer.get("format", {})
     name = str(container.get("format_name", "")).split(",")[0]
-    seconds = float(stream.get("duration") or container.get("duration") or 0)
-    if name == "mov":  # the encoder's delay, which ffmpeg drops, is time before the start
-        seconds -= max(0.0, float(stream.get("start_time") or 0))
-    guessed = name in _GUESSED or not seconds
-    declared = _frames_of_mov(path, rate, seconds) if name == "mov" and seconds else round(seconds * rate)
-    warning = f"{name} without a header that states its length: what decodes is used"
+    alone = not any(each is not stream and not _is_picture(each) for each in streams)
+    seconds, binding = _length(name, stream, container, alone)
+    declared = _frames_of_mov(path, stream, rate, seconds) if name == "mov" and seconds else round(seconds * rate)
+    warning = f"the sound in the {name} has no header that states its length: what decodes is used"
     return Probe(
         rate=rate,
         channels=int(stream["channels"]),
         format=f"{name}/{stream.get('codec_name', '')}",
-        declared=None if guessed else declared,
+        declared=declared if binding else None,
         tolerance=2048 if name == "mov" else rate // 4,
         expected=declared or None,
         padded=name == "mov",
         layout=_FOLDED.get(str(stream.get("channel_layout")), ""),
         tags=_tags({**container.get("tags", {}), **stream.get("tags", {})}),
-        warnings=(warning,) if name in _GUESSED else (),
+        warnings=() if binding else (warning,),
     )
 
 
-def _frames_of_mov(path: Path, rate: int, seconds: float) -> int:
-    """The frames of an MP4 track without the encoder's delay and padding.
+def _length(name: str, stream: dict[str, Any], container: dict[str, Any], alone: bool) -> tuple[float, bool]:
+    """How many seconds the sound lasts, and whether that is promised: a container's own length may be a picture's."""
+    own, whole = (float(each.get("duration") or 0) for each in (stream, container))
+    if own and name not in _SHARED:
+        return own, name not in _GUESSED
+    end = _seconds(stream.get("tags", {}).get("DURATION", ""))
+    seconds = (min(end, whole) if end and whole else end or whole) - max(0.0, float(stream.get("start_time") or 0))
+    return max(0.0, seconds), seconds > 0 and bool(end or alone) and name not in _GUESSED
+
+
+def _seconds(clock: str) -> float:
+    """The time ``clock`` tells, hours first, as Matroska's statistics do; 0 where it tells none."""
+    found = _CLOCK.fullmatch(clock)
+    return 3600 * int(found[1]) + 60 * int(found[2]) + float(found[3]) if found else 0.0
+
+
+def _frames_of_mov(path: Path, stream: dict[str, Any], rate: int, seconds: float) -> int:
+    """The frames of an MP4 track, which lasts ``seconds``, without the encoder's delay and padding.
 
     The edit list tells its length only in units of the movie (often milliseconds); the media's own length is exact,
-    and the first packet says how much of it is delay. Where the two do not agree the track was cut by its edit list.
+    and the first packet says how much of it is delay, which ffmpeg drops. Where the two do not agree the track was cut
+    by its edit list. Where there is none, the delay is in ``seconds``, and ffmpeg lets the stream start after it.
     """
     media = _asked(path, "stream=duration_ts,time_base", "-ignore_editlist", "1").get("streams") or [{}]
     first = _asked(path, "packet_side_data=skip_samples", "-read_intervals", "%+#1").get("packets") or [{}]
     skipped = sum(int(each.get("skip_samples", 0)) for each in first[0].get("side_data_list", []))
-    frames = round(seconds * rate)
+    start = max(0.0, float(stream.get("start_time") or 0))  # also that of sound which begins later than a picture
+    frames = round((seconds - min(start, skipped / rate)) * rate)
     if media[0].get("time_base") != f"1/{rate}" or "duration_ts" not in media[0]:
         return frames
     exact = int(media[0]["duration_ts"]) - skipped
@@ -102,8 +123,9 @@ def _frames_of_mov(path: Path, rate: int, seconds: float) -> int:
 
 
 def _asked(path: Path, entries: str, *options: str, stream: str = "a:0") -> dict[str, Any]:
-    """ffprobe's answer about the first audio stream, or those ``stream`` selects; empty where there is none."""
-    command = ["ffprobe", "-v", "error", *_GUARD, *options, "-select_streams", stream, "-show_entries", entries]
+    """ffprobe's answer about the first audio stream, those ``stream`` selects, or all (``""``); empty: none."""
+    which = ("-select_streams", stream) if stream else ()
+    command = ["ffprobe", "-v", "error", *_GUARD, *options, *which, "-show_entries", entries]
     done = subprocess.run(
         [*command, "-of", "json", _url(path)], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
@@ -120,13 +142,17 @@ def picture(path: Path) -> bytes:
     """The front cover of ``path``, else its first picture, as it stands in the file; empty where it has none."""
     entries = "stream=index:stream_disposition=attached_pic:stream_tags=comment"
     streams = _asked(path, entries, stream="v").get("streams") or []
-    attached = [each for each in streams if each.get("disposition", {}).get("attached_pic")]
+    attached = [each for each in streams if _is_picture(each)]
     if not attached:
         return b""
     chosen = next((each for each in attached if each.get("tags", {}).get("comment", "").lower() == _FRONT), attached[0])
     command: list[str | bytes] = ["ffmpeg", "-nostdin", "-v", "error", *_GUARD, "-i", _url(path)]
     command += ["-map", f"0:{chosen['index']}", "-c", "copy", "-f", "image2pipe", "pipe:1"]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).stdout
+
+
+def _is_picture(stream: dict[str, Any]) -> bool:
+    return bool(stream.get("disposition", {}).get("attached_pic"))
 
 
 def _url(path: Path) -> bytes:
