@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ _OLDER = {
     "TXX": "TXXX", "COM": "COMM", "ULT": "USLT", "PIC": "APIC", "TPB": "TPUB",
 }  # fmt: skip
 _ENCODINGS = {0: "latin-1", 1: "utf-16", 2: "utf-16-be", 3: "utf-8"}
+_NAME = re.compile(rb"[A-Z][A-Z0-9]{3}")
 _UTF8 = b"\x03"
 _ANY_LANGUAGE = b"XXX"
 
@@ -87,13 +89,25 @@ def _frames(data: bytes) -> Iterator[_Frame]:
     while at + head <= len(body) and body[at]:
         name = body[at : at + name_size].decode("latin-1")
         sizes = body[at + name_size : at + 2 * name_size]
-        length = _synchsafe(sizes) if version == 4 else int.from_bytes(sizes, "big")
+        length = _size_of_2_4(body, at + head, sizes) if version == 4 else int.from_bytes(sizes, "big")
         content = body[at + head : at + head + length]
         if version > 2:
             content = _plain(content, body[at + 9], version)
         at += head + length
         if content:
             yield _Frame(_OLDER.get(name, name), content)
+
+
+def _size_of_2_4(body: bytes, start: int, sizes: bytes) -> int:
+    """The size of a frame whose content begins at ``start``; old versions of iTunes write it as version 2.3 has it."""
+    length, plain = _synchsafe(sizes), int.from_bytes(sizes, "big")
+    return plain if not _leads_on(body, start + length) and _leads_on(body, start + plain) else length
+
+
+def _leads_on(body: bytes, at: int) -> bool:
+    """Whether a frame, padding or the end of the tag can be at ``at``."""
+    head = body[at : at + HEADER]
+    return at == len(body) or (at < len(body) and (not any(head) or _NAME.match(head) is not None))
 
 
 def _extended(body: bytes, version: int) -> int:

@@ -103,6 +103,39 @@ def test_compressed_and_encrypted_frames_are_left_out():
     assert id3.parse(tag(3, frame("TIT2", b"\x00x", 3, 0x80)))[0] == {}
 
 
+def by_itunes(*frames: tuple[str, bytes]) -> bytes:
+    """Frames of version 2.4 whose sizes are written as in 2.3."""
+    return b"".join(name.encode() + struct.pack(">I", len(content)) + b"\0\0" + content for name, content in frames)
+
+
+PHOTO = b"\x00image/jpeg\0\x03\0" + JPEG + bytes(range(256)) * 100
+
+
+@pytest.mark.parametrize("padding", [0, 5, 10, 2000])
+@pytest.mark.parametrize("order", [1, -1])
+def test_plain_sizes_in_2_4(order, padding):
+    frames = [("APIC", PHOTO), ("TIT2", b"\x03after"), ("COMM", b"\0eng\0" + b"long " * 60)][::order]
+    found, picture = id3.parse(tag(4, by_itunes(*frames) + bytes(padding)))
+    assert found == {"TITLE": "after", "COMMENT": "long " * 59 + "long"}
+    assert picture.data == PHOTO[14:]
+
+
+@pytest.mark.parametrize("padding", [0, 5, 10, 2000])
+@pytest.mark.parametrize("size", [127, 128, 255, 256, 1000, 20_000, 70_000])
+def test_sizes_of_2_4_are_believed_where_they_lead_on(size, padding):
+    content = b"\x03" + b"TIT2" * (size // 4) + b"x" * (size % 4)
+    frames = frame("TPE1", content, 4) + frame("TIT2", b"\x03after", 4)
+    found, _ = id3.parse(tag(4, frames + bytes(padding)))
+    assert found["TITLE"] == "after"
+    assert found["ARTIST"] == content[1:].decode()
+
+
+def test_a_size_that_leads_nowhere_either_way_is_the_one_of_2_4():
+    frames = frame("TIT2", b"\x03" + b"x" * 299, 4)
+    found, _ = id3.parse(tag(4, frames + b"?!" * 50))
+    assert found == {"TITLE": "x" * 299}
+
+
 @given(st.binary(max_size=300), st.sampled_from([2, 3, 4]), st.integers(0, 255))
 def test_nonsense_does_no_harm(body, version, flags):
     id3.parse(tag(version, body, flags))
