@@ -88,8 +88,25 @@ def _of_mp3(found: Probe, survey: mpeg.Survey) -> Probe:
 
 def _tags(path: Path, sound: soundfile.SoundFile) -> dict[str, str]:
     own, _ = source_tags.read(path, sound.format)
-    found = {tag: str(getattr(sound, name, "") or "").strip() for name, tag in STRINGS.items()}
+    found = {tag: _decoded(_raw(sound, name)).strip() for name, tag in STRINGS.items()}
     return for_stems({**found, **own})
+
+
+def _raw(sound: soundfile.SoundFile, name: str) -> bytes:
+    """One of ``STRINGS`` as it stands in the file; soundfile's own attributes lose what is no UTF-8."""
+    text = soundfile._snd.sf_get_string(sound._file, soundfile._str_types[name])
+    return bytes(soundfile._ffi.string(text)) if text else b""
+
+
+def _decoded(raw: bytes) -> str:
+    """A text of INFO or ID3v1, which do not say in which letters it is: UTF-8, else those of Windows in the west."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        begun = raw[: error.start].decode()
+        if error.reason == "unexpected end of data" and not begun.isascii():
+            return begun  # cut off within a letter, as ID3v1 does after 30 bytes
+        return raw.decode("cp1252", "replace")
 
 
 class _Onward(soundfile.SoundFile):  # type: ignore[misc]  # untyped
