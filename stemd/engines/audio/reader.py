@@ -15,10 +15,10 @@ class Probe:
 
     ``declared`` is the number of frames the container promises (``None``: it promises nothing binding) and
     ``tolerance`` how many may lack before the file counts as cut short. ``expected`` is a guess for progress only.
-    ``padded`` tells whether what decodes beyond ``declared`` is an encoder's padding, ``wav_order`` whether the channels
-    come as WAV has them (L R C …), not as Ogg has (L C R …), ``partial`` whether the decoder that found this stops before
-    the file's end. ``spans`` are the parts of the file to decode, first byte and end, where it is not to be read as a
-    whole; ``layout`` is what ffmpeg is told to bring the channels to, empty where their number is enough.
+    ``padded`` tells whether what decodes beyond ``declared`` is an encoder's padding, ``wav_order`` whether the
+    channels come as WAV has them (L R C …), not as Ogg has (L C R …), ``partial`` whether the decoder that found this
+    stops before the file's end. ``spans`` are the parts of the file to decode, first byte and end, where it is not to
+    be read as a whole; ``layout`` is what ffmpeg is told to bring the channels to, empty where their number is enough.
     """
 
     rate: int
