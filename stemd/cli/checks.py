@@ -298,7 +298,7 @@ def models(config: Config) -> Iterator[Finding]:
 def leases(config: Config) -> Iterator[Finding]:
     """Whether open writers can be seen; where not, files must rest longer."""
     for root in config.spool:
-        if root.is_dir() and lease.filesystem_type(root) in lease.REMOTE:
+        if lease.filesystem_type(root) in lease.REMOTE:
             message = f"{root} is on a network or FUSE file system: it is polled, and open writers cannot be seen"
             remedy = (
                 f"Leave `defaults.settle_unprobed` ({config.defaults.settle_unprobed:g} s) above the longest pause."

@@ -16,8 +16,8 @@ import secrets
 import stat
 import time
 import uuid
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,16 @@ from stemd.spool.layout import AREAS, Spool
 _PROBE = ".stemd-probe-"
 #: What the system says of a root that is not there: never of one that it only cannot open now.
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENOTCONN, errno.EIO})
+#: What it says of a mount whose other end does not answer, be it a server, a FUSE program or a drive.
+_AWAY = frozenset({
+    errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN,
+    errno.ENETUNREACH, errno.ETIMEDOUT, errno.EREMOTEIO, errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET,
+    errno.ESHUTDOWN, errno.ENODEV, errno.ENXIO,
+})  # fmt: skip
+#: What a person must mend: rights, or something else in the place of a folder.
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ELOOP})
+#: What it says of a call that it does not have, or not for this.
+_LACKING = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENAMETOOLONG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +54,19 @@ def present(spool: Spool) -> None:
     """Look whether the spool itself is at its root, and not the bare folder it is to be mounted on.
 
     Raises:
-        StemdError: STEMD-S005 (no root), STEMD-S019 (nothing of a spool in it).
+        StemdError: STEMD-S005 (no root, or nobody answers for it), STEMD-S019 (nothing of a spool in it).
         OSError: it cannot be told.
     """
-    if not _is_folder(spool.root):
-        raise StemdError("STEMD-S005", f"{spool.root} is not there", remedy=f"Mount it, or: mkdir -p {spool.inbox}")
-    if not os.path.lexists(spool.marker) and not _is_folder(spool.inbox):
-        message = f"{spool.root} has neither {spool.marker.name} nor inbox/ in it"
-        raise StemdError("STEMD-S019", message, remedy=f"Mount it. Only for a new spool, once: mkdir {spool.inbox}")
+    try:
+        if not _is_folder(spool.root):
+            raise StemdError("STEMD-S005", f"{spool.root} is not there", remedy=f"Mount it, or: mkdir -p {spool.inbox}")
+        if not os.path.lexists(spool.marker) and not _is_folder(spool.inbox):
+            message = f"{spool.root} has neither {spool.marker.name} nor inbox/ in it"
+            raise StemdError("STEMD-S019", message, remedy=f"Mount it. Only for a new spool, once: mkdir {spool.inbox}")
+    except OSError as error:
+        if error.errno not in _GONE | _AWAY:
+            raise
+        raise _away(spool.root, error) from error
 
 
 def _is_folder(path: Path) -> bool:
@@ -59,6 +74,33 @@ def _is_folder(path: Path) -> bool:
         return stat.S_ISDIR(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def _away(root: Path, error: OSError) -> StemdError:
+    remedy = f"Mount it again; what is left of a mount whose server has gone is taken away by: umount -l {root}"
+    return StemdError("STEMD-S005", f"{root}: {error.strerror}", remedy=remedy)
+
+
+def _code(number: int | None) -> str:
+    """Which code an error number of the start-up checks has. Only rights, and calls that are missing, need a person."""
+    if number in durable.FULL:
+        return "STEMD-R003"
+    if number in _AWAY:
+        return "STEMD-S005"
+    if number in _DENIED:
+        return "STEMD-S003"
+    if number in _LACKING:
+        return "STEMD-S004"
+    return "STEMD-S002" if number == errno.EXDEV else "STEMD-S014"
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What the disk says against the block becomes a code of the start-up checks."""
+    try:
+        yield
+    except OSError as error:
+        raise StemdError(_code(error.errno), f"{error.filename}: {error.strerror}") from error
 
 
 def identity(spool: Spool) -> Identity | None:
@@ -95,9 +137,10 @@ def prepare(spool: Spool, doors: Iterable[str]) -> None:
     """Make the marker, the areas and the inboxes that are missing in a spool that is there.
 
     Raises:
-        StemdError: STEMD-S005 (no root), STEMD-S019 (not mounted), STEMD-S003 (not allowed), STEMD-R003 (disk full).
+        StemdError: STEMD-S005 (no root), STEMD-S019 (not mounted), STEMD-S003 (not allowed), STEMD-R003 (disk full),
+            STEMD-S014 (the disk fails).
     """
-    try:
+    with _explained():
         present(spool)
         _mark(spool)
         for area in AREAS:
@@ -105,8 +148,6 @@ def prepare(spool: Spool, doors: Iterable[str]) -> None:
         _private(spool)
         for door in doors:
             _open_door(spool.inbox, door)
-    except OSError as error:
-        raise StemdError("STEMD-S003", f"{error.filename}: {error.strerror}") from error
 
 
 def _mark(spool: Spool) -> None:
@@ -204,18 +245,20 @@ def check(spool: Spool) -> None:
     """Try every operation of the protocol between every pair of areas.
 
     Raises:
-        StemdError: STEMD-S002 (more than one mount), STEMD-S003 (not writable), STEMD-S004 (a call is missing).
+        StemdError: STEMD-S002 (more than one mount), STEMD-S003 (not writable), STEMD-S004 (a call is missing),
+            STEMD-S005 (it went meanwhile), STEMD-R003 (disk full), STEMD-S014 (the disk fails).
     """
-    _no_leftovers(spool)
-    probe = _write_probe(spool.root / AREAS[0])
-    for _, area in itertools.pairwise((*AREAS, AREAS[0])):
-        probe = _move(probe, spool.root / area)
-    _check_noreplace(probe)
-    probe.unlink()
-    folder = spool.work / f"{_PROBE}{secrets.token_hex(8)}"
-    folder.mkdir()
-    moved = _move(folder, spool.outbox)
-    moved.rmdir()
+    with _explained():
+        _no_leftovers(spool)
+        probe = _write_probe(spool.root / AREAS[0])
+        for _, area in itertools.pairwise((*AREAS, AREAS[0])):
+            probe = _move(probe, spool.root / area)
+        _check_noreplace(probe)
+        probe.unlink()
+        folder = spool.work / f"{_PROBE}{secrets.token_hex(8)}"
+        folder.mkdir()
+        moved = _move(folder, spool.outbox)
+        moved.rmdir()
 
 
 def _no_leftovers(spool: Spool) -> None:
@@ -239,10 +282,9 @@ def _write_probe(folder: Path, content: bytes = b"stemd") -> Path:
             os.fsync(file.fileno())
         durable.fsync(folder)
     except OSError as error:
-        code = "STEMD-R003" if error.errno in durable.FULL else "STEMD-S003"
-        raise StemdError(code, f"{folder}: {error.strerror}") from error
+        raise StemdError(_code(error.errno), f"{folder}: {error.strerror}") from error
     except StemdError as error:
-        raise StemdError("STEMD-S004", f"{folder}: {error.message}") from error
+        raise StemdError(_code(error.detail.get("errno")), f"{folder}: {error.message}") from error
     return probe
 
 
@@ -258,10 +300,8 @@ def _rename(source: Path, target: Path) -> None:
         durable.rename(source, target)
         durable.fsync(target.parent)
     except StemdError as error:
-        number = error.detail.get("errno")
-        denied = {errno.EPERM, errno.EACCES, errno.EROFS}
-        code = "STEMD-S002" if number == errno.EXDEV else "STEMD-S003" if number in denied else "STEMD-S004"
-        raise StemdError(code, f"{source.parent} → {target.parent}: {error.message}") from error
+        message = f"{source.parent} → {target.parent}: {error.message}"
+        raise StemdError(_code(error.detail.get("errno")), message) from error
 
 
 def _check_noreplace(probe: Path) -> None:

@@ -6,9 +6,11 @@ import ctypes
 import fcntl
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,6 +122,34 @@ def mounted(*arguments: str | Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "-l", str(arguments[-1])], check=True)
+
+
+@contextmanager
+def dead_share(path: Path) -> Iterator[None]:
+    """A FUSE mount over ``path`` whose server was killed: to whoever looks, the endpoint is not connected.
+
+    Skips the test where there is no FUSE, or no ``bindfs``.
+    """
+    if shutil.which("bindfs") is None or not Path("/dev/fuse").exists():
+        pytest.skip("a mount that dies needs /dev/fuse and the bindfs program")
+    server = subprocess.Popen(
+        ["bindfs", "-f", "-o", "nonempty,attr_timeout=0", str(path), str(path)], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        for _ in range(200):
+            if path.is_mount():
+                break
+            if server.poll() is not None:
+                assert server.stderr is not None
+                pytest.skip(f"a FUSE mount is refused here: {server.stderr.read().strip()}")
+            time.sleep(0.05)
+        server.kill()
+        server.wait()
+        yield
+    finally:
+        server.kill()
+        server.communicate()
+        subprocess.run(["umount", "-l", str(path)], check=False, capture_output=True)
 
 
 @contextmanager

@@ -63,8 +63,9 @@ ROWS = (
     ),
     ErrorSpec(
         "STEMD-S005", _C.IO_ERROR, _S.STARTUP, _E.TRY_LATER,
-        "The spool root does not exist.",
+        "The spool root is not there.",
         "Mount it, or create it once: `mkdir -p ROOT`, owned by the user stemd runs as.",
+        "So it is too where its mount is, but the server or the program behind it does not answer.",
     ),
     ErrorSpec(
         "STEMD-S006", _C.PERMISSION, _S.INTAKE, _E.REFUSED,

@@ -14,7 +14,7 @@ import pytest
 from stemd.cli import checks
 from stemd.core.config import load
 from stemd.spool import probes
-from tests.support.system import NOBODY, in_child, needs_root
+from tests.support.system import NOBODY, dead_share, in_child, needs_root
 
 
 def doctor(site) -> dict[str, list[dict]]:
@@ -59,6 +59,15 @@ def test_a_missing_root_fails(site):
     result = site.run("doctor")
     assert result.exit_code == 1
     assert "STEMD-S005" in result.stdout
+
+
+@needs_root
+def test_a_share_whose_server_died_fails_and_the_rest_is_checked(site):
+    with dead_share(site.spool.root):
+        result = site.run("doctor")
+    assert result.exit_code == 1
+    assert "[STEMD-S005]" in result.stdout and "umount -l" in result.stdout
+    assert " to look at, " in result.stdout, "it came to the end"
 
 
 def test_a_bad_configuration_fails_but_the_rest_is_checked(site):

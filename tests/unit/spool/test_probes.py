@@ -1,19 +1,21 @@
 """Start-up checks on real folders, mounts and locks."""
 
+import errno
 import json
 import os
 import subprocess
 import sys
 import uuid
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
-from stemd.core.errors import StemdError
-from stemd.spool import probes
+from stemd.core.errors import Exit, StemdError
+from stemd.spool import durable, probes
 from stemd.spool.layout import AREAS, Spool
 from tests.support.spools import make_spool
-from tests.support.system import NOBODY, fill, in_child, mounted, needs_root, tiny_disk
+from tests.support.system import NOBODY, dead_share, fill, in_child, mounted, needs_root, tiny_disk
 
 MARKER = ".stemd-spool"
 
@@ -129,6 +131,86 @@ def test_a_new_door_lets_in_who_the_inbox_lets_in(tmp_path):
 def test_the_root_itself_is_never_made(tmp_path):
     assert code(probes.prepare, Spool(tmp_path / "not mounted"), ()) == "STEMD-S005"
     assert not (tmp_path / "not mounted").exists()
+
+
+@needs_root
+def test_a_mount_whose_server_died_is_tried_again_later(spool):
+    """The daemon that saw it die stopped; the next one must not take it for a fault of the configuration."""
+    with dead_share(spool.root):
+        with pytest.raises(OSError, match="not connected"):
+            spool.root.stat()
+        for function in (probes.present, lambda spool: probes.prepare(spool, ("ana",))):
+            with pytest.raises(StemdError, match="not connected") as caught:
+                function(spool)
+            assert (caught.value.code, caught.value.spec.exit) == ("STEMD-S005", Exit.TRY_LATER)
+            assert f"umount -l {spool.root}" in caught.value.remedy
+    probes.prepare(spool, ())
+
+
+def refusing(monkeypatch, owner, name, number, where):
+    """Have a call fail with this error wherever ``where`` says so of its first argument."""
+    real = getattr(owner, name)
+
+    def call(path, *args, **kwargs):
+        if where(path):
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+AWAY = ("ENOTCONN", "ESTALE", "EIO", "EHOSTDOWN", "EHOSTUNREACH", "ETIMEDOUT", "EREMOTEIO", "ECONNABORTED", "ENODEV")
+
+
+@pytest.mark.parametrize("name", AWAY)
+def test_what_the_system_says_of_a_share_that_is_away_is_tried_again_later(spool, monkeypatch, name):
+    number = getattr(errno, name)
+    refusing(monkeypatch, Path, "stat", number, lambda path: path == spool.root)
+    with pytest.raises(StemdError) as caught:
+        probes.prepare(spool, ())
+    assert (caught.value.code, caught.value.spec.exit) == ("STEMD-S005", Exit.TRY_LATER)
+
+
+WHY = [
+    ("EACCES", "STEMD-S003"), ("EPERM", "STEMD-S003"), ("EROFS", "STEMD-S003"),
+    ("ENOSYS", "STEMD-S004"), ("EINVAL", "STEMD-S004"), ("EOPNOTSUPP", "STEMD-S004"),
+    ("ENOSPC", "STEMD-R003"), ("EDQUOT", "STEMD-R003"),
+    ("ENOTCONN", "STEMD-S005"), ("EHOSTDOWN", "STEMD-S005"), ("ESTALE", "STEMD-S005"),
+    ("EIO", "STEMD-S014"), ("EUCLEAN", "STEMD-S014"), ("EMFILE", "STEMD-S014"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "expected"), WHY)
+@pytest.mark.parametrize("call", ["mkdir", "open", "fsync", "renameat2"])
+def test_only_what_a_person_must_mend_ends_the_service_for_good(spool, monkeypatch, call, name, expected):
+    """Whichever call of the checks the disk refuses; systemd starts the service again unless it ended with 78."""
+    number = getattr(errno, name)
+    is_probe = lambda path: ".stemd-probe-" in str(path)  # noqa: E731
+    match call:
+        case "mkdir":
+            refusing(monkeypatch, Path, "mkdir", number, is_probe)
+        case "open":
+            refusing(monkeypatch, Path, "open", number, is_probe)
+        case "fsync":
+            refusing(monkeypatch, durable.os, "fsync", number, lambda descriptor: True)
+        case "renameat2":
+            refusing(monkeypatch, durable, "_rename_without_flag", number, is_probe)
+            monkeypatch.setattr(durable._libc, "renameat2", lambda *_: -1)
+            monkeypatch.setattr(durable.ctypes, "get_errno", lambda: errno.ENOSYS)
+    with pytest.raises(StemdError) as caught:
+        probes.check(spool)
+    assert caught.value.code == expected
+    ends_for_good = expected in {"STEMD-S003", "STEMD-S004"}
+    assert (caught.value.spec.exit == Exit.BAD_CONFIG) is ends_for_good
+
+
+REFUSALS = [("EACCES", "STEMD-S003"), ("EIO", "STEMD-S014"), ("ENOSPC", "STEMD-R003")]
+
+
+@pytest.mark.parametrize(("name", "expected"), REFUSALS)
+def test_an_area_that_cannot_be_made_says_why(bare, monkeypatch, name, expected):
+    refusing(monkeypatch, Path, "mkdir", getattr(errno, name), lambda path: path == bare.outbox)
+    assert code(probes.prepare, bare, ()) == expected
 
 
 def test_a_file_where_an_area_belongs(tmp_path):
