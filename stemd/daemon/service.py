@@ -252,8 +252,8 @@ class Service:
                     self._reload()
             self._lookout.look(time.monotonic())
             pause = self._dispatcher.tick()
-            if not self._once and not self._dispatcher.draining:
-                self._canary.fly(time.monotonic())
+            if not self._once:
+                (self._canary.rest if self._dispatcher.draining else self._canary.fly)(time.monotonic())
             self._control.trim(time.monotonic())
             self._alarm.look(time.monotonic())
             self._view = picture(self._dispatcher, self._alarm)

@@ -65,12 +65,17 @@ class Metrics(Families):
     )
     overflows = counter("watch_overflows_total", "How often the kernel dropped events of the inboxes.")
     scan_seconds = histogram("scan_duration_seconds", "Time of one look at all inboxes.", buckets=_SCAN_SECONDS)
-    scan_success = gauge("scan_last_success_timestamp_seconds", "When the last look at all inboxes ended.")
+    scan_success = gauge(
+        "scan_last_success_timestamp_seconds",
+        "When the last look at all inboxes ended, or was left out on purpose (drain).",
+    )
     claims = counter(
         "claims_total", "Claims of complete entries.", {"result": ("claimed", "lost", "refused", "duplicate")}
     )
     admission_paused = gauge(
-        "admission_paused", "1 while complete entries stay in an inbox.", {"reason": ("room", "backlog", "quota")}
+        "admission_paused",
+        "1 while complete entries stay in an inbox.",
+        {"reason": ("room", "backlog", "quota", "drain")},
     )
     quota_rejections = counter(
         "quota_rejections_total",
@@ -103,7 +108,8 @@ class Metrics(Families):
 
     # ---- what is told
     canary_at = gauge(
-        "canary_last_success_timestamp_seconds", "When the canary last came through; 0 where there is none."
+        "canary_last_success_timestamp_seconds",
+        "When the canary last came through (later by what was drained since); 0: there is none.",
     )
     alerts_firing = gauge("alerts_firing", "1 while an alert of stemd's own fires.", {"alert": tuple(SEVERITIES)})
     handoffs = counter("handoff_total", "Hand-overs, and tries of them.", {"result": HANDED})

@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import time
 from contextlib import suppress
 
 import pytest
@@ -64,6 +65,26 @@ def test_what_fires_is_in_health_and_metrics(tmp_path):
         eventually(lambda: daemon.metric('stemd_alerts_firing{alert="disk"}') == 1, 60, "the disk is not empty")
         (alert,) = json.loads(daemon.http("/health")[1])["alerts"]
         assert (alert["alert"], alert["severity"]) == ("disk", "warning")
+
+
+def test_a_drain_is_no_alarm(tmp_path):
+    """It looks at nothing and sends no canary, on purpose; and goes on with both."""
+    scan, came = "stemd_scan_last_success_timestamp_seconds", "stemd_canary_last_success_timestamp_seconds"
+    drained, fires = 'stemd_admission_paused{reason="drain"}', 'stemd_alerts_firing{alert="canary"}'
+    with Daemon(tmp_path, defaults=STUB, alerts={"canary": {"every": "2s"}}) as daemon:
+        eventually(lambda: len(daemon.events("canary_came_through")) > 1, 60, "two came through")
+        eventually(lambda: daemon.metric(fires) == 0, 60, "none is missed")
+        daemon.stemd("drain", check=True)
+        eventually(lambda: daemon.metric(drained) == 1, 30, "it drains")
+        fired, began = len(daemon.events("alert_firing")), time.time()
+        eventually(lambda: daemon.metric(scan) > began + 9, 60, "a drain is no standstill")
+        assert daemon.metric(came) > began
+        assert len(daemon.events("alert_firing")) == fired, "three intervals and more have passed"
+        count = len(daemon.events("canary_came_through"))
+        daemon.stemd("resume", check=True)
+        eventually(lambda: len(daemon.events("canary_came_through")) > count, 60, "the next one flies")
+        assert daemon.metric(drained) == 0
+        assert not daemon.events("canary_failed")
 
 
 def statuses(receiver, name):

@@ -54,6 +54,31 @@ def test_a_canary_that_was_lost_keeps_no_other_from_flying(site, told):
     assert len(drops(site.spool)) == 2, "another one flies"
 
 
+def test_while_stemd_drains_none_is_missed_and_none_is_lost(site, told, monkeypatch):
+    """Its clock stands still: a drain of a week is no week in which nothing came through."""
+    (site.spool.inbox / DOOR).mkdir()
+    clock = 1_000_000.0
+    monkeypatch.setattr(canary.time, "time", lambda: clock)
+    bird = canary.Canary(site.board, (site.spool,), site.board.metrics)
+    every = site.board.config.alerts.canary.every
+    bird.fly(0.0)
+    bird.fly(every)
+    (lies,) = drops(site.spool)
+    for now in range(1, 11):
+        bird.rest(every + now * every)
+    clock += 11 * every
+    assert clock - bird.at == every, "ten of eleven intervals did not count"
+    assert site.board.metrics.registry.get_sample_value("stemd_canary_last_success_timestamp_seconds") == bird.at
+    bird.fly(11 * every + 1)
+    assert drops(site.spool) == [lies], "it may still come"
+    assert not told
+    durable.remove_tree(lies)
+    bird.fly(12 * every - 1)
+    assert not drops(site.spool), "the next one is not due yet"
+    bird.fly(12 * every)
+    assert len(drops(site.spool)) == 1, "the clock goes on"
+
+
 @pytest.mark.parametrize("mine", [True, False])
 def test_a_canary_that_never_becomes_a_job_ends_as_one(site, told, mine):
     (site.spool.inbox / DOOR).mkdir()

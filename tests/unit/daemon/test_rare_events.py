@@ -287,11 +287,12 @@ def test_canary_failed(site, told, monkeypatch):
 
 def test_a_canary_that_ends_elsewhere_has_failed(site, told):
     bird = canary.Canary(site.board, (site.spool,), site.board.metrics)
+    began = bird.at
     live = SimpleNamespace(
         id=UUID, is_canary=True, spool=site.spool, reason=StemdError("STEMD-A001", "no audio"), claimed_at=0.0
     )
     bird._ended(live, Outcome.FAILED)
-    assert (one(told, "canary_failed")["reason"], bird._last) == ("STEMD-A001", None)
+    assert (one(told, "canary_failed")["reason"], bird.at) == ("STEMD-A001", began)
 
 
 # ---- control groups

@@ -53,10 +53,12 @@ def test_the_disk_keeps_no_part_from_its_turn_but_the_one_it_refuses(fails):
     assert dispatcher.progressed is (fails not in {"take_in", "assign", "enforce"})
 
 
-def test_what_drains_takes_and_starts_nothing_and_that_is_progress():
-    dispatcher, done = turn("take_in", draining=True)
+@pytest.mark.parametrize("why", ["draining", "suspended"])
+def test_what_takes_nothing_on_purpose_starts_nothing_and_that_is_progress(why):
+    dispatcher, done = turn("take_in", **{why: True})
     assert dispatcher.tick() == 0.0
     assert not {"take_in", "assign"} & set(done)
+    assert dispatcher.admission.rest.called
     assert dispatcher.progressed
 
 
