@@ -63,7 +63,7 @@ class Alarm:
             self._metrics.alerts_firing.labels(name).set(name in self._book.firing)
 
     def _state(self, config: Config, clock: float) -> State:
-        ages = tuple(clock - live.claimed_at for live in self._board.jobs.values())
+        ages = tuple(clock - live.since for live in self._board.jobs.values() if not live.waits_on_purpose)
         return State(ages, self._busy(config, clock), self._free(), self._canary_at())
 
     def _busy(self, config: Config, clock: float) -> float | None:
@@ -77,7 +77,7 @@ class Alarm:
     def _ended(self, live: Live, outcome: Outcome) -> None:
         if outcome is not Outcome.CANCELLED and not live.is_canary:
             clock = time.time()
-            self._history.ended.append((clock, outcome is Outcome.DONE, max(0.0, clock - live.claimed_at)))
+            self._history.ended.append((clock, outcome is Outcome.DONE, max(0.0, clock - live.since)))
 
     def _failed(self, live: Live, kind: ErrorClass) -> None:
         if kind is ErrorClass.OOM:

@@ -76,6 +76,8 @@ class Board:
         """
         with durable.io_errors("end a job's wait"):
             live.work.not_before.unlink(missing_ok=True)
+        if live.waits_on_purpose:
+            live.count_anew()
         live.enter(JobState.WAITING, stage)
 
     def defer(self, live: Live, reason: StemdError) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from stemd.core.canary import is_canary
-from stemd.core.errors import StemdError
+from stemd.core.errors import ErrorClass, StemdError
 from stemd.core.job import Job, JobId, JobState, Outcome, advance, encode_name
 from stemd.core.room import Need
 from stemd.ops import logs
 from stemd.spool import durable, sidecar
+from stemd.spool.attempts import Count
 from stemd.spool.layout import Spool, WorkDir
 
 #: How old a status file grows while its job's progress is all that is new, and how young it stays otherwise (seconds).
@@ -24,7 +25,8 @@ _PROGRESS_INTERVAL, _STATUS_INTERVAL = 1.0, 0.1
 class Live:
     """A job in ``work/``. ``job`` is ``None`` until it is sealed; ``started`` is monotonic seconds.
 
-    ``waited`` are the seconds from claim to first start, ``spent`` what its last run used.
+    ``counted_from`` is when it was last put back or let go on, since when its waiting counts; before that it is the
+    claim. ``waited`` are the seconds from there to its first start, ``spent`` what its last run used.
     ``chunks`` is the most checkpoints it ever had, ``ooms`` how often it ran out of memory. ``unended`` is why it
     should be in orphan/ but could not be put there: the disk refused. ``need`` is what it was promised of the disk,
     ``cpu`` the CPU seconds that its runs have told of.
@@ -51,6 +53,7 @@ class Live:
     need: Need = field(default_factory=Need)
     cpu: float = 0.0
     claimed_at: float = field(default_factory=time.time)
+    counted_from: float | None = None
     _written: float = 0.0
     _unwritten: float | None = None
     _door: str | None = None
@@ -77,6 +80,28 @@ class Live:
     def is_canary(self) -> bool:
         """Whether it is the service's own trial: in no statistics."""
         return is_canary(self.job)
+
+    @property
+    def since(self) -> float:
+        """From when its waiting, and how long it takes in all, counts. Its turn is that of its claim all the same."""
+        return self.claimed_at if self.counted_from is None else self.counted_from
+
+    @property
+    def waits_on_purpose(self) -> bool:
+        """Whether somebody wants it to wait: who holds it, or who gave its user a quota. Nobody is late then."""
+        by_quota = self.reason is not None and self.reason.error_class is ErrorClass.QUOTA
+        return self.state is JobState.HELD or (self.state is JobState.DEFERRED and by_quota)
+
+    def count_anew(self) -> None:
+        """Its waiting counts from now."""
+        self.counted_from, self.waited = time.time(), None
+
+    def recall(self, count: Count) -> None:
+        """Take over what an earlier daemon wrote down of its attempts."""
+        self.attempts, self.interruptions, self.ooms = count.attempts, count.interruptions, count.ooms
+        self.counted_from = count.put_back_at
+        if count.begun_at is not None:
+            self.waited = max(0.0, count.begun_at - self.since)
 
     def enter(self, state: JobState, stage: str, *, reason: StemdError | None = None) -> None:
         """Change the state; ``status/`` follows at the end of the loop's turn."""
@@ -140,7 +165,7 @@ class Live:
         return {
             "outcome": outcome.value,
             "attempts": self.attempts,
-            "seconds": round(max(0.0, time.time() - self.claimed_at), 3),
+            "seconds": round(max(0.0, time.time() - self.since), 3),
             **self._summary(),
             **({"code": error.code, "class": error.error_class.value} if error else {}),
         }

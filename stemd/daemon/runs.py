@@ -52,7 +52,7 @@ class Runs:
             worker = None
         attempts.record_start(live.work.attempts, job.request.engine)
         if live.waited is None:
-            live.waited = max(0.0, time.time() - live.claimed_at)
+            live.waited = max(0.0, time.time() - live.since)
             self._board.metrics.wait.observe(live.waited)
         live.started, live.progress = time.monotonic(), 0.0
         # those of earlier runs are no news: only a further one forgives interruptions

@@ -119,6 +119,7 @@ class Steering:
         live = Live(scanner.spool, work, job.user_id if job else orphan.parent.name, job)
         if job is not None:
             live.claimed_at, live.need = job.claimed_at, of_job(job)
+        live.count_anew()
         self._board.add(live)
         live.enter(JobState.WAITING, "put back")
         live.write_status()

@@ -40,6 +40,8 @@ class Takeover:
         live = Live(spool, found.work, job.user_id if job else self._owner(found.work), job)
         if job is not None:
             live.claimed_at, live.need = job.claimed_at, of_job(job)
+        count = attempts.read(live.work.attempts)
+        live.recall(count)
         if found.found is recover.Found.PUBLISHED:
             if job is not None:
                 self._board.published(live, found.result or "")
@@ -47,8 +49,6 @@ class Takeover:
         if found.found is recover.Found.FAILED and found.error is not None:
             self._board.failed(live, found.result or "", found.error)
             return
-        count = attempts.read(live.work.attempts)
-        live.attempts, live.interruptions, live.ooms = count.attempts, count.interruptions, count.ooms
         self._board.add(live)
         live.log("recovered", found=found.found.value, attempts=live.attempts, interruptions=live.interruptions)
         if job is None:

@@ -88,8 +88,12 @@ class Metrics(Families):
     completed = counter("jobs_completed_total", "Jobs that ended.", {"engine": ENGINES_AND_NONE, "outcome": _OUTCOMES})
     attempts = counter("attempts_total", "Ends of engine runs.", {"engine": ENGINES, "outcome": ("done", *_CLASSES)})
     retries = counter("retries_scheduled_total", "Retries by class.", {"class": _CLASSES})
-    wait = histogram("job_wait_seconds", "From claim to first start.", buckets=_JOB_SECONDS)
-    end_to_end = histogram("job_end_to_end_seconds", "From claim to end.", buckets=_JOB_SECONDS)
+    wait = histogram(
+        "job_wait_seconds", "From claim (or put back, or let go on) to the first start after it.", buckets=_JOB_SECONDS
+    )
+    end_to_end = histogram(
+        "job_end_to_end_seconds", "From claim (or put back, or let go on) to end.", buckets=_JOB_SECONDS
+    )
     audio = counter("audio_processed_seconds_total", "Audio of finished jobs.", {"engine": ENGINES})
     realtime = gauge("realtime_factor", "Audio seconds per wall second of the last finished job.", {"engine": ENGINES})
     stage_seconds = histogram(

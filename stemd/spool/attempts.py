@@ -24,12 +24,17 @@ MAX_INTERRUPTIONS = 20
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What the file says: attempts and interruptions so far, starts in all, and the attempts' records."""
+    """What the file says: attempts and interruptions so far, starts in all, and the attempts' records.
+
+    ``put_back_at`` is when a person last put it back, ``begun_at`` when it was first started since (or at all).
+    """
 
     attempts: int
     interruptions: int
     starts: int
     records: tuple[dict[str, Any], ...]
+    put_back_at: float | None = None
+    begun_at: float | None = None
 
     @property
     def ooms(self) -> int:
@@ -49,6 +54,7 @@ def count(lines: Iterable[bytes]) -> Count:
     records: list[dict[str, Any]] = []
     open_start: dict[str, Any] | None = None
     last_start: dict[str, Any] = {}
+    put_back_at = begun_at = None
     for line in lines:
         try:
             record = json.loads(line)
@@ -59,6 +65,7 @@ def count(lines: Iterable[bytes]) -> Count:
                 interruptions += open_start is not None
                 starts += 1
                 open_start = last_start = record
+                begun_at = begun_at or record.get("started_at")
             case "end":
                 attempts += record["how"] == "attempt"
                 interruptions += record["how"] == "interruption"
@@ -70,8 +77,10 @@ def count(lines: Iterable[bytes]) -> Count:
             case "epoch":
                 attempts = interruptions = 0
                 open_start = None
+                put_back_at, begun_at = record.get("at"), None
                 records.clear()
-    return Count(attempts, interruptions + (open_start is not None), starts, tuple(records))
+    interruptions += open_start is not None
+    return Count(attempts, interruptions, starts, tuple(records), put_back_at, begun_at)
 
 
 def read(path: Path) -> Count:
