@@ -14,7 +14,7 @@ from stemd.core.config import Config
 from stemd.core.errors import DISK_TROUBLE, ErrorClass, StemdError
 from stemd.core.job import JobId, JobState, Outcome
 from stemd.daemon import placement
-from stemd.daemon.live import Live
+from stemd.daemon.live import Level, Live
 from stemd.daemon.surviving import REST
 from stemd.ops import logs
 from stemd.ops.metrics import Metrics
@@ -83,7 +83,8 @@ class Board:
     def defer(self, live: Live, reason: StemdError) -> None:
         """Wait until what is missing is there."""
         live.enter(JobState.DEFERRED, "waiting for what is missing", reason=reason)
-        live.log("deferred", code=reason.code, reason=reason.message, remedy=reason.remedy)
+        level: Level = "info" if reason.error_class is ErrorClass.QUOTA else "warning"
+        live.log("deferred", level=level, code=reason.code, reason=reason.message, remedy=reason.remedy)
 
     def wait(self, live: Live, error: StemdError, delay: float) -> None:
         """Try again in ``delay`` seconds; a restart remembers it."""
@@ -103,7 +104,8 @@ class Board:
     def give_up(self, live: Live, error: StemdError) -> None:
         """Into orphan/, with the reason; an earlier reason that the disk did not take stands."""
         error = live.unended or error
-        live.log("giving_up", code=error.code, message=error.message, remedy=error.remedy)
+        level: Level = "info" if _outcome(error) is Outcome.CANCELLED else "error"
+        live.log("giving_up", level=level, code=error.code, message=error.message, remedy=error.remedy)
         close = partial(self._close_log, live, _outcome(error), error)
         try:
             target = deliver.to_orphan(live.spool, live.work, error, live.user, close)
@@ -123,7 +125,7 @@ class Board:
         """The disk does not even take the explanation of ``error``: keep the job as it is and come back to it."""
         live.unended, live.not_before = error, time.time() + REST
         live.enter(JobState.RETRY_WAIT, "the disk refuses", reason=trouble)
-        live.log("stalled", code=trouble.code, reason=trouble.message)
+        live.log("stalled", level="error", code=trouble.code, reason=trouble.message)
 
     def publish(self, live: Live) -> None:
         """Make a staged result visible.

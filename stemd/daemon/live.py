@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stemd.core.canary import is_canary
 from stemd.core.errors import ErrorClass, StemdError
@@ -16,6 +16,8 @@ from stemd.ops import logs
 from stemd.spool import durable, sidecar
 from stemd.spool.attempts import Count
 from stemd.spool.layout import Spool, WorkDir
+
+Level = Literal["info", "warning", "error"]
 
 #: How old a status file grows while its job's progress is all that is new, and how young it stays otherwise (seconds).
 _PROGRESS_INTERVAL, _STATUS_INTERVAL = 1.0, 0.1
@@ -141,15 +143,15 @@ class Live:
         except (StemdError, OSError) as error:  # a cache for people: a full disk must not end the daemon
             logs.get().warning("status_not_written", job_uuid=self.id, reason=str(error))
 
-    def log(self, event: str, **fields: Any) -> None:
-        """One event, in the daemon's log and in the job's own."""
-        self.log_elsewhere(event, **fields)
+    def log(self, event: str, *, level: Level = "info", **fields: Any) -> None:
+        """One event, in the daemon's log, where ``level`` says whether somebody should look, and in the job's own."""
+        self.log_elsewhere(event, level=level, **fields)
         if self.work.path.is_dir():
             self.log_here(self.work.log, event, **fields)
 
-    def log_elsewhere(self, event: str, **fields: Any) -> None:
+    def log_elsewhere(self, event: str, *, level: Level = "info", **fields: Any) -> None:
         """One event, in the daemon's log only."""
-        logs.get().info(event, **self._who, **fields)
+        getattr(logs.get(), level)(event, **self._who, **fields)
 
     def log_here(self, path: Path, event: str, **fields: Any) -> None:
         """One event, in the job's own log only, which is at ``path``."""

@@ -169,7 +169,11 @@ class Runs:
     def worker_died(self, worker: Worker, how: str) -> None:
         reason = "killed" if worker.killed_for else "stopped" if worker.state is WorkerState.STOPPING else "died"
         self._board.metrics.worker_exits.labels(reason).inc()
-        logs.get().info("worker_ended", pid=worker.pid, how=how, reason=worker.killed_for or reason)
+        facts = {"pid": worker.pid, "how": how, "reason": worker.killed_for or reason}
+        if reason == "died" or worker.sentence is not None:  # nobody had asked it to
+            logs.get().warning("worker_ended", **facts)
+        else:
+            logs.get().info("worker_ended", **facts)
         live = self._board.get(worker.job_id)
         if live is None or live.job is None or live.state is not JobState.RUNNING:
             return
@@ -301,7 +305,8 @@ class Runs:
             live.log("limit_hit", limit=limit, action=Action.STOPPED.value, message=error.message)
         for listener in self._board.on_failure:
             listener(live, error.error_class)
-        live.log("attempt_failed", code=error.code, message=error.message, attempt=count.attempts, trace=trace)
+        told = {"code": error.code, "message": error.message, "attempt": count.attempts, "trace": trace}
+        live.log("attempt_failed", level="warning", **told)
         policy = self._board.config.retry
         if live.cancelling:
             self._board.give_up(live, StemdError("STEMD-P002"))

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from stemd.core.config import Config
 from stemd.core.errors import DISK_TROUBLE, StemdError
@@ -80,7 +80,7 @@ class Sealer:
             self._failed(live, error)
         except Exception as error:
             self._take_members(live)
-            live.log("seal_crashed", trace="".join(traceback.format_exception(error)))
+            live.log("seal_crashed", level="error", trace="".join(traceback.format_exception(error)))
             self._board.give_up(live, StemdError("STEMD-X001", f"{type(error).__name__}: {error}"))
         else:
             if result == "split":
@@ -152,7 +152,7 @@ class Sealer:
         self._announce(live, follows=claim.read_origin(work)["follows"])
         self.start(live)
 
-    def _announce(self, live: Live, **facts: str) -> None:
+    def _announce(self, live: Live, **facts: Any) -> None:
         self._board.add(live)
         live.changed()
         origin = claim.read_origin(live.work)
