@@ -146,8 +146,7 @@ def prepare(spool: Spool, doors: Iterable[str]) -> None:
         for area in AREAS:
             (spool.root / area).mkdir(exist_ok=True)
         _private(spool)
-        for door in doors:
-            _open_door(spool.inbox, door)
+        _open_doors(spool.inbox, doors)
 
 
 def _mark(spool: Spool) -> None:
@@ -172,11 +171,23 @@ def _private(spool: Spool) -> None:
     durable.set_mode(spool.work, 0o700 | handed_down)
 
 
-def _open_door(inbox: Path, name: str) -> None:
+def _open_doors(inbox: Path, names: Iterable[str]) -> None:
+    """All inboxes' folders, or no more than before: one that nobody knows for an inbox would be taken as an album."""
+    made: list[Path] = []
+    try:
+        for path in (inbox / name for name in names):
+            if not path.is_dir():
+                _open_door(inbox, path)
+                made.append(path)
+    except (OSError, StemdError):
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+        raise
+
+
+def _open_door(inbox: Path, path: Path) -> None:
     """An inbox's folder takes over mode and group of the inbox around it, so that who may drop there may drop here."""
-    path = inbox / name
-    if path.is_dir():
-        return
     mode = inbox.stat().st_mode & 0o7777
     mask = os.umask(0)  # made with its mode, and the set-group-id bit handed down: a service may not be let set that
     try:

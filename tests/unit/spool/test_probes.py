@@ -121,6 +121,13 @@ def test_a_mount_over_the_root_has_replaced_the_spool(spool, tmp_path):
     probes.still_there(spool, before)
 
 
+def test_of_several_doors_all_are_made_or_none(spool):
+    (spool.inbox / "cy").write_bytes(b"a file of that name")
+    (spool.inbox / "old").mkdir()
+    assert code(probes.prepare, spool, ("ana", "ben", "old", "cy")) == "STEMD-S003"
+    assert sorted(path.name for path in spool.inbox.iterdir()) == ["cy", "old"]
+
+
 def test_a_new_door_lets_in_who_the_inbox_lets_in(tmp_path):
     spool = make_spool(tmp_path)
     spool.inbox.chmod(0o2775)
