@@ -376,6 +376,21 @@ def quotas_are_set_as_the_docs_say() -> None:
 
 
 @check
+def what_the_unit_lets_out_to_nobody_is_told() -> None:
+    conf, extra = DROP_INS / "30-network.conf", Path("/etc/stemd/stemd.yaml.d/90-webhook.yaml")
+    extra.parent.mkdir(exist_ok=True)
+    extra.write_text("handoff: {webhook: 'https://192.0.2.7/stems'}\n")
+    done = run("stemd", "config", "check")
+    assert done.returncode == 78 and "30-network.conf" in done.stdout + done.stderr, done.stdout + done.stderr
+    sh(f"install -D -m 0644 systemd/stemd.service.d/30-network.conf {conf}; systemctl daemon-reload")
+    done = run("stemd", "config", "check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    extra.unlink()
+    conf.unlink()
+    sh("systemctl daemon-reload")
+
+
+@check
 def other_drop_ins_leave_it_working() -> None:
     for name in ("30-network", "40-gpu"):
         conf = DROP_INS / f"{name}.conf"

@@ -200,7 +200,7 @@ class Handoff(Section):
         examples=[["/usr/local/bin/next", "--stems"]],
     )
     directory: AbsolutePath | None = Field(
-        default=None, description="Write a ticket (JSON) into this folder.", examples=["/srv/recon/tickets"]
+        default=None, description="Write a ticket (JSON) into this folder.", examples=["/srv/stemd/tickets"]
     )
     move: bool = Field(
         default=False, description="Move the finished folder into that folder too, where both are on one mount."

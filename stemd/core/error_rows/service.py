@@ -32,10 +32,11 @@ ROWS = (
     ),
     ErrorSpec(
         "STEMD-C005", _C.UNSUPPORTED, _S.CONFIG, _E.BAD_CONFIG,
-        "A setting needs a network, and the service has none.",
-        "Use what the message names instead, or remove the drop-in 10-no-network.conf (docs/operating.md).",
+        "A setting needs a network that the service does not have.",
+        "Use what the message names instead; or remove the drop-in 10-no-network.conf, or install 30-network.conf "
+        "(docs/operating.md), as the message says.",
         "`handoff.directory` and `handoff.command` need no network, `stemd models fetch` uses that of the command line, and "
-        "alerts leave through whoever asks for /metrics.",
+        "alerts leave through whoever asks for /metrics. The unit as it is shipped lets the service speak with this machine only.",
     ),
     # S: spool
     ErrorSpec(

@@ -1,4 +1,6 @@
-"""A service without a network: which settings are refused, and only then."""
+"""A service without a network, or with this machine's only: which settings are refused, and only then."""
+
+import socket
 
 import pytest
 
@@ -36,14 +38,77 @@ def systemd(tmp_path, monkeypatch):
 
 def test_every_setting_that_needs_a_network_is_named_with_its_place_and_what_to_use_instead(file, systemd):
     systemd("PrivateNetwork=yes", "LoadState=loaded")
-    with pytest.raises(StemdError) as refused:
+    with pytest.raises(StemdError) as caught:
         network.require(load(file, {}, {}), file)
-    assert refused.value.code == "STEMD-C005"
-    faults = {fault["key"]: fault for fault in refused.value.detail["faults"]}
+    assert caught.value.code == "STEMD-C005"
+    faults = {fault["key"]: fault for fault in caught.value.detail["faults"]}
     assert list(faults) == ["models.fetch", "handoff.webhook", "alerts.sinks"]
     assert (faults["handoff.webhook"]["file"], faults["handoff.webhook"]["line"]) == (str(file), 4)
     for key, instead in (("models.fetch", "stemd models fetch"), ("handoff.webhook", "handoff.directory")):
         assert instead in faults[key]["message"]
+
+
+#: As systemd shows the unit that is shipped, alone and with 30-network.conf.
+SHIPPED = (
+    "PrivateNetwork=no",
+    "IPAddressAllow=127.0.0.0/8 ::1/128",
+    "IPAddressDeny=::/0 0.0.0.0/0",
+    "LoadState=loaded",
+)
+OPENED = (SHIPPED[0], "IPAddressAllow=0.0.0.0/0 127.0.0.0/8 ::/0 ::1/128", *SHIPPED[2:])
+
+
+def refused(file, text):
+    """The keys that are refused, with what is said of them."""
+    file.write_text(f"spool: /srv/stemd\n{text}\n")
+    try:
+        network.require(load(file, {}, {}), file)
+    except StemdError as error:
+        assert error.code == "STEMD-C005"
+        return {fault["key"]: fault["message"] for fault in error.detail["faults"]}
+    return {}
+
+
+def test_what_the_shipped_unit_drops_is_told_with_the_drop_in_that_lets_it_out(file, systemd):
+    """Its packet filter lets the service speak with this machine only: a webhook would wait in vain."""
+    systemd(*SHIPPED)
+    found = refused(file, NEEDS.partition("\n")[2])
+    assert set(found) == {"models.fetch", "handoff.webhook", "alerts.sinks"}
+    assert all("30-network.conf" in message for message in found.values())
+    assert "handoff.directory" in found["handoff.webhook"]
+    systemd(*OPENED)
+    assert refused(file, NEEDS.partition("\n")[2]) == {}
+
+
+HOSTS = {
+    "127.0.0.1:9093": True, "[::1]:9093": True, "localhost:9093": True, socket.gethostname(): True,
+    "192.0.2.7": False, "[2001:db8::7]:9093": False, "example.org": False, "localhost.example.org": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("setting", ["handoff: {{webhook: '{}'}}", "alerts: {{sinks: [log, {{alertmanager: '{}'}}]}}"])
+def test_this_machine_is_within_reach(file, systemd, host, setting):
+    systemd(*SHIPPED)
+    assert (refused(file, setting.format(f"http://{host}/")) == {}) is HOSTS[host]
+
+
+@pytest.mark.parametrize(
+    ("lines", "address", "within"),
+    [
+        (("IPAddressDeny=::/0 0.0.0.0/0", "IPAddressAllow=192.0.2.0/24 127.0.0.0/8"), "192.0.2.7", True),
+        (("IPAddressDeny=::/0 0.0.0.0/0", "IPAddressAllow=192.0.2.0/24 127.0.0.0/8"), "198.51.100.7", False),
+        (("IPAddressDeny=::/0 0.0.0.0/0", "IPAddressAllow=192.0.2.0/24 127.0.0.0/8"), "example.org", True),
+        (("IPAddressDeny=198.51.100.0/24", "IPAddressAllow="), "198.51.100.7", False),
+        (("IPAddressDeny=198.51.100.0/24", "IPAddressAllow="), "192.0.2.7", True),
+        (("IPAddressDeny=0.0.0.0/0", "IPAddressAllow="), "example.org", True),
+        (("IPAddressDeny=", "IPAddressAllow="), "192.0.2.7", True),
+        ((), "192.0.2.7", True),
+    ],
+)
+def test_a_drop_in_of_ones_own_is_heeded_and_what_cannot_be_told_is_let_be(file, systemd, lines, address, within):
+    systemd("LoadState=loaded", "PrivateNetwork=no", *lines)
+    assert (refused(file, f"handoff: {{webhook: 'http://{address}/'}}") == {}) is within
 
 
 @pytest.mark.parametrize(
