@@ -42,6 +42,7 @@ TESTS_OF = {
     **dict.fromkeys(("books", "keyring", "trail", "trash", "erase", "retention", "handover"), _OF_DELETION),
     "album": ("tests/crash/test_album_states.py", "tests/crash/test_album_steps.py", "tests/unit/spool/test_album.py"),
     "ledger": ("tests/crash/test_album_states.py", "tests/crash/test_album_steps.py", "tests/unit/spool/test_album.py"),
+    "moved": ("tests/unit/spool/test_moved.py",),
     "shelf": ("tests/crash/test_checkpoint_states.py",),
     "checkpoint": ("tests/crash/test_checkpoint_states.py", "tests/unit/engines/test_checkpoint.py"),
 }
@@ -124,8 +125,8 @@ stemd promises that nothing accepted is ever lost, and that nothing partial is e
 
 | | how |
 |---|---|
-| `test_steps.py`, `test_album_steps.py` | the process ends after every single step of the protocol, is recovered, and ends again during recovery |
-| `test_states.py`, `test_album_states.py`, `test_checkpoint_states.py` | the real system calls are recorded; a model of a disk that owes nothing beyond what was flushed (directory entries in any subset, data none or all) gives every state a power cut can leave; each is made real and recovered |
+| `test_steps.py`, `test_album_steps.py`, `test_retention_steps.py` | the process ends after every single step of the protocol, is recovered, and ends again during recovery |
+| `test_states.py`, `test_album_states.py`, `test_checkpoint_states.py`, `test_deletion_states.py` | the real system calls are recorded; a model of a disk that owes nothing beyond what was flushed (directory entries in any subset, data none or all) gives every state a power cut can leave; each is made real and recovered |
 | `test_trace_rules.py` | rules about the order of system calls: no rename replaces, nothing is retired before the outbox was flushed, nothing is published after a failed flush |
 | `test_power.py` | ext4 and XFS on a loop device are shut down in mid-flight (the file system's own shutdown call, without a flush of its log), mounted again and recovered |
 | `test_injection.py` | strace makes flushes, renames and writes of the running daemon and its worker fail, or kills them there |

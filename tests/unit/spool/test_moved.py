@@ -107,3 +107,25 @@ def test_what_is_there_by_the_new_name_stays(root, state, tmp_path):
     _, books, decided = start(second, state)
     assert (books, is_buried(books, "another")) == (other, True)
     assert intents.read(decided) == {"song.wav": intents.Intent.HOLD}
+
+
+def test_what_was_renamed_is_on_the_disk_before_it_is_noted_and_the_old_note_is_gone_for_good(
+    root, state, tmp_path, monkeypatch
+):
+    """A note that came first, or an old one that came back, would say that there is nothing to follow."""
+    done, names = [], ("rename", "fsync", "write_json")
+    root.rename(second := tmp_path / "second")
+    folder = config(second, state).state_of(second)
+    (old,) = folder.glob("spool-*.json")
+    for name in names:
+        really = getattr(durable, name)
+        monkeypatch.setattr(
+            durable,
+            name,
+            lambda *args, _really=really, _name=name: done.append((_name, args[0], old.exists())) or _really(*args),
+        )
+    moved.follow(folder, Spool(second))
+    what = [name for name, _, _ in done]
+    renamed, noted = max(at for at, name in enumerate(what) if name == "rename"), what.index("write_json")
+    assert ("fsync", folder, True) in done[renamed:noted]
+    assert ("fsync", folder, False) in done[noted:]
