@@ -33,7 +33,7 @@ def origin(tmp_path: Path) -> Path:
 def test_nano_is_in_the_package(tmp_path):
     assert models.present("nano", tmp_path)
     hashes = models.verify("nano", tmp_path)
-    assert hashes["nano.safetensors"].startswith("1d148ea4")
+    assert hashes["nano.safetensors"].startswith("8036bb04")
     assert models.read_bag(models.find("nano", tmp_path)).members == ("nano",)
 
 
