@@ -145,7 +145,7 @@ def test_an_order_that_failed_is_tried_again_later_and_later(office, monkeypatch
         eventually(lambda: all(task.ended for task in office.deleting._tasks.values()), 30, "it is tried")
         office.deleting.tick(now)
         assert not office.dispatcher.suspended, "the others go on"
-        due.append(office.deleting._retry_due - now)
+        due.append(round(office.deleting._retry_due - now, 6))
         now = office.deleting._retry_due
     assert fails.call_count == 9
     assert due == sorted(due) and due[-1] == deleting._LAST_RETRY
