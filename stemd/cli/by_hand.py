@@ -18,7 +18,7 @@ from stemd.core.access import by_uid
 from stemd.core.errors import StemdError
 from stemd.core.job import JobState
 from stemd.ops.jobs import JobView, reason_of
-from stemd.spool import deliver, durable, intents, joblock, ownership, probes, recover, sidecar
+from stemd.spool import deliver, durable, intents, joblock, moved, ownership, probes, recover, sidecar
 from stemd.spool.books import Books
 from stemd.spool.intents import Intent
 from stemd.spool.layout import Spool, WorkDir
@@ -109,8 +109,10 @@ def do(config: Config, word: str, view: JobView) -> str:
     Raises:
         StemdError: as the functions above.
     """
+    _follow(config, view.spool)
     state = _WORDS[word](config, view)
     try:
+        _follow(config, Spool(config.spool[0]))
         with _owned(Spool(config.spool[0])), as_owner(config.spool[0]):
             trail = Trail(Books.of(config))
             person = by_uid(config, os.getuid(), config.spool[0].stat().st_uid)
@@ -118,6 +120,12 @@ def do(config: Config, word: str, view: JobView) -> str:
     except (StemdError, OSError) as error:
         report.note(f"this is not in the audit trail: {error}")
     return state
+
+
+def _follow(config: Config, spool: Spool) -> None:
+    """If it was moved since a daemon ran, what is kept for it comes first: nothing may be begun anew in its place."""
+    with _owned(spool), as_owner(spool.root):
+        moved.follow(config.state_of(spool.root), spool)
 
 
 def _unfinished(spool: Spool, job_id: str) -> WorkDir:

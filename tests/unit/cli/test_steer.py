@@ -9,6 +9,9 @@ import pytest
 
 from stemd.core.errors import StemdError
 from stemd.spool import attempts, probes, recover
+from stemd.spool.books import Books
+from stemd.spool.layout import Spool
+from stemd.spool.trail import records
 
 
 def test_retry_puts_a_failed_job_back(site):
@@ -129,6 +132,18 @@ def test_what_root_makes_by_hand_is_the_services(public_site):
     assert books
     assert {path.stat().st_uid for path in books} == {12_345}
     assert os.geteuid() == 0
+
+
+def test_what_is_done_by_hand_to_a_spool_that_was_moved_begins_no_new_books(site):
+    site.run("hold", site.claimed().job_id)
+    (before,) = site.spool.root.glob(".state/books-*/trail")
+    root = site.spool.root.rename(site.home / "elsewhere")
+    site.config.write_text(site.config.read_text().replace(str(site.spool.root), str(root)))
+    (job,) = Spool(root).jobs()
+    assert site.run("release", job.job_id).exit_code == 0
+    (after,) = root.glob(".state/books-*/trail")
+    assert after.parent.name != before.parent.name
+    assert [each["action"] for each in records(Books(after.parent))] == ["hold", "release"]
 
 
 @pytest.mark.parametrize("command", ["drain", "resume", "reload"])

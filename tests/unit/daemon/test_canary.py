@@ -1,7 +1,6 @@
 """The canary: whatever becomes of one, the next one flies, and nothing of anybody else's is thrown away."""
 
 import pytest
-from structlog.testing import capture_logs
 
 from stemd.core.canary import DOOR, USER
 from stemd.core.errors import StemdError
@@ -10,23 +9,9 @@ from stemd.daemon import canary
 from stemd.daemon.live import Live
 from stemd.spool import claim, durable, intake
 from stemd.spool.intake import Candidate, Door, Kind
-from tests.unit.daemon.test_fate import Site
 from tests.unit.daemon.test_rare_events import one
 
 DISK = StemdError("STEMD-S014", "write it: Input/output error")
-
-
-@pytest.fixture
-def site(spool):
-    site = Site(spool)
-    yield site
-    site.sealer.close()
-
-
-@pytest.fixture
-def told():
-    with capture_logs() as told:
-        yield told
 
 
 def drops(spool):

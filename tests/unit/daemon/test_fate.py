@@ -69,13 +69,6 @@ class Site:
         return sidecar.read_status(self.spool.status_file(job_id))
 
 
-@pytest.fixture
-def site(spool):
-    site = Site(spool)
-    yield site
-    site.sealer.close()
-
-
 def orphans(spool):
     return {folder: durable.read_json(folder / "error.json")["code"] for folder in spool.orphan.glob("*/*")}
 

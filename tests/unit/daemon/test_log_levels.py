@@ -4,31 +4,16 @@ import json
 from types import SimpleNamespace
 
 import pytest
-from structlog.testing import capture_logs
 
 from stemd.core.errors import StemdError
 from stemd.core.job import JobState
 from stemd.daemon.pool import Worker, WorkerState
 from stemd.ops import journal
 from stemd.spool import deliver, sources
-from tests.unit.daemon.test_fate import Site
 
 DISK = StemdError("STEMD-S014", "write it: Input/output error")
 #: The priorities that ``journalctl -p warning`` shows (syslog's numbers: the lower the worse).
 WARNING, ERROR, INFO = 4, 3, 6
-
-
-@pytest.fixture
-def site(spool):
-    site = Site(spool)
-    yield site
-    site.sealer.close()
-
-
-@pytest.fixture
-def told():
-    with capture_logs() as told:
-        yield told
 
 
 def priorities(told):

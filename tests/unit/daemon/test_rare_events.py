@@ -12,7 +12,6 @@ from unittest.mock import MagicMock, Mock
 
 import pytest
 from click.testing import CliRunner
-from structlog.testing import capture_logs
 
 from stemd.cli.run import run
 from stemd.core.access import Person
@@ -39,24 +38,11 @@ from stemd.spool.books import Books
 from stemd.spool.trail import Trail
 from stemd.worker.setup import Setup
 from tests.support.daemon import eventually
-from tests.unit.daemon.test_fate import UUID, Site
+from tests.unit.daemon.test_fate import UUID
 from tests.unit.spool.conftest import Way
 
 ALERT = Alert("oom", "warning", "3 in an hour", 1.0)
 DISK = StemdError("STEMD-S014", "write it: Input/output error")
-
-
-@pytest.fixture
-def site(spool):
-    site = Site(spool)
-    yield site
-    site.sealer.close()
-
-
-@pytest.fixture
-def told():
-    with capture_logs() as told:
-        yield told
 
 
 def one(told, event):
