@@ -17,7 +17,6 @@ from stemd import __version__
 from stemd.core.access import Person, by_uid
 from stemd.core.config import Config, Loaded
 from stemd.core.errors import Exit, StemdError
-from stemd.core.job import JobState
 from stemd.daemon import errand, placement
 from stemd.daemon.aftermath import settle_statuses
 from stemd.daemon.alerts import Alarm
@@ -35,11 +34,12 @@ from stemd.daemon.notify import ServiceManager, handed_over
 from stemd.daemon.picture import picture
 from stemd.daemon.pool import Pool, WorkerState
 from stemd.daemon.reloading import in_force
-from stemd.daemon.runs import STOP_PATIENCE, Runs
+from stemd.daemon.runs import Runs
 from stemd.daemon.scanner import Scanner, door_names
 from stemd.daemon.selfaudit import SelfAudit
 from stemd.daemon.steering import Steering
 from stemd.daemon.stock import Stock
+from stemd.daemon.stopping import Stopping
 from stemd.daemon.surviving import survives
 from stemd.engines import base
 from stemd.ops import logs, web
@@ -54,8 +54,6 @@ from stemd.spool.trail import Trail
 _STATUS_INTERVAL = 5.0
 #: Recovering one job may take so long: a whole result is hashed, on a slow disk (seconds).
 _RECOVERY_STEP = 600.0
-#: After the patience with them, runs that do not stop hold up the end no longer than this (seconds).
-_STOP_MARGIN = 10.0
 #: Time asked for at each turn while running jobs finish, so that a long drain needs no other unit (seconds).
 _DRAIN_STEP = 30.0
 
@@ -70,8 +68,7 @@ class Service:
         self._selector = selectors.DefaultSelector()
         self._manager = ServiceManager()
         self._metrics = Metrics(tuple(sorted({*self._config.engines, *base.names()})))
-        self._stop_at: float | None = None
-        self._interrupted = False
+        self._stopping = Stopping()
         self._reload_wanted = False
         self._view = DaemonView(loop_at=time.monotonic())
         self._next_status = 0.0
@@ -92,6 +89,7 @@ class Service:
                 probes.check(spool)
             self._open_books()
             stack.callback(self._chronicle.catch_up)  # at the very end
+            self._take_signals()  # before anybody can see the daemon and send one
             self._open_port(stack)
             scanners = [self._watch(spool, stack) for spool in self._spools]
             self._lookout = Lookout(scanners, self._metrics)
@@ -101,7 +99,6 @@ class Service:
             stack.callback(dispatcher.prober.close)  # first: a seal may be waiting for it
             self._open_control(stack)
             stack.push(self._explain)
-            self._take_signals()
             self._hand_over(stack)
             self._raise_alarms(stack)
             self._recover()
@@ -264,18 +261,9 @@ class Service:
         self._end()
 
     def _finished(self) -> bool:
-        dispatcher = self._dispatcher
-        if self._stop_at is not None:
-            running, over = dispatcher.board.in_state(JobState.RUNNING), time.monotonic() - self._stop_at
-            if running and over > STOP_PATIENCE + _STOP_MARGIN:  # even a kill ends nothing that hangs in the kernel
-                logs.get().warning("left_running", jobs=[live.id for live in running])
-                return True
-            if running and over > 0 and not self._interrupted:
-                self._interrupted = True
-                for live in running:
-                    dispatcher.runs.interrupt(live)
-            return not running
-        return self._once and errand.nothing_left(dispatcher, self._handing)
+        if self._stopping.ordered:
+            return self._stopping.done(self._dispatcher)
+        return self._once and errand.nothing_left(self._dispatcher, self._handing)
 
     def _hear(self, pause: float) -> None:
         """Wait for pipes, sockets and wake-ups, and serve them; one served may close another of the same batch."""
@@ -323,14 +311,8 @@ class Service:
     # ---- signals and reload
 
     def _on_stop(self, number: int, _: Any) -> None:
+        self._stopping.order(self._config.shutdown.drain)
         self.wake()
-        if self._stop_at is None:
-            self._dispatcher.draining = True
-            self._stop_at = time.monotonic() + self._config.shutdown.drain
-            return
-        self._stop_at = min(self._stop_at, time.monotonic())
-        for worker in list(self._dispatcher.pool.workers):
-            self._dispatcher.pool.kill(worker, "stop")
 
     def _on_hangup(self, number: int, _: Any) -> None:
         self._reload_wanted = True
@@ -374,7 +356,7 @@ class Service:
         """
         if self._dispatcher.progressed:
             self._manager.alive()
-        if self._stop_at is not None:
+        if self._stopping.ordered:
             self._manager.extend(_DRAIN_STEP)
         if self._view.loop_at >= self._next_status:
             self._next_status = self._view.loop_at + _STATUS_INTERVAL

@@ -27,6 +27,7 @@ from stemd.daemon.deleting import Deleting
 from stemd.daemon.governor import Governor
 from stemd.daemon.service import Service
 from stemd.daemon.steering import Steering
+from stemd.daemon.stopping import Stopping
 from stemd.daemon.surviving import survives
 from stemd.daemon.takeover import Takeover
 from stemd.ops import receivers, sinks
@@ -176,24 +177,18 @@ def test_disk_trouble(told):
         survives(raises(StemdError("STEMD-A001", "no audio")))
 
 
-def test_left_running(told):
+def test_left_running(told, monkeypatch):
     """A worker that hangs in the kernel outlives its kill: the daemon ends within the time it has asked for."""
-    daemon, runs, now = Service.__new__(Service), Mock(), time.monotonic()
-    vars(daemon).update(_stop_at=now - 1.0, _interrupted=False, _once=False)
-    daemon._dispatcher = Mock(runs=runs, board=Mock(in_state=lambda state: [SimpleNamespace(id=UUID)]))
-    assert not daemon._finished() and not daemon._finished()
+    stopping, runs, now = Stopping(), Mock(), time.monotonic()
+    dispatcher = Mock(runs=runs, board=Mock(in_state=lambda state: [SimpleNamespace(id=UUID)]))
+    stopping.order(1.0)
+    assert not stopping.done(dispatcher) and not runs.interrupt.called
+    monkeypatch.setattr("stemd.daemon.stopping.time.monotonic", lambda: now + 2.0)
+    assert not stopping.done(dispatcher) and not stopping.done(dispatcher)
     assert runs.interrupt.call_count == 1, "it is asked to stop, once"
-    daemon._stop_at = now - 60.0
-    assert daemon._finished()
+    monkeypatch.setattr("stemd.daemon.stopping.time.monotonic", lambda: now + 60.0)
+    assert stopping.done(dispatcher)
     assert one(told, "left_running")["jobs"] == [UUID]
-
-
-def test_who_orders_the_end_twice_does_not_wait_for_the_drain(monkeypatch):
-    daemon, now = Service.__new__(Service), time.monotonic()
-    vars(daemon).update(_stop_at=now + 3600.0, wake=lambda: None, _dispatcher=Mock(pool=Mock(workers=["one"])))
-    daemon._on_stop(15, None)
-    assert daemon._dispatcher.pool.kill.call_count == 1
-    assert daemon._stop_at <= time.monotonic()
 
 
 def test_erasure_resumed(spool, tmp_path, told):

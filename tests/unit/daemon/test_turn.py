@@ -11,6 +11,7 @@ from stemd.core.policy import Admit
 from stemd.daemon.assignment import Assignment
 from stemd.daemon.dispatcher import Dispatcher
 from stemd.daemon.service import Service
+from stemd.daemon.stopping import Stopping
 from stemd.daemon.surviving import PAUSE
 from stemd.spool import attempts
 from tests.unit.daemon.test_fate import Site
@@ -66,7 +67,7 @@ def test_what_takes_nothing_on_purpose_starts_nothing_and_that_is_progress(why):
 def test_the_watchdog_is_pinged_only_after_a_turn_that_went_through(progressed):
     daemon = Service.__new__(Service)
     vars(daemon).update(
-        _manager=Mock(), _stop_at=None, _next_status=0.0, _dispatcher=SimpleNamespace(progressed=progressed),
+        _manager=Mock(), _stopping=Stopping(), _next_status=0.0, _dispatcher=SimpleNamespace(progressed=progressed),
         _view=SimpleNamespace(loop_at=1.0, sentence=""),
     )  # fmt: skip
     daemon._tell_manager()
