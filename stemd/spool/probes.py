@@ -17,7 +17,7 @@ import stat
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +37,7 @@ _AWAY = frozenset({
     errno.ESHUTDOWN, errno.ENODEV, errno.ENXIO,
 })  # fmt: skip
 #: What a person must mend: rights, or something else in the place of a folder.
-_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ELOOP})
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.EISDIR, errno.ELOOP})
 #: What it says of a call that it does not have, or not for this.
 _LACKING = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.ENOTTY, errno.ENAMETOOLONG})
 
@@ -95,12 +95,12 @@ def _code(number: int | None) -> str:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """What the disk says against the block becomes a code of the start-up checks."""
+def _explained(where: Path) -> Iterator[None]:
+    """What the disk says against the block becomes a code of the start-up checks; ``where``, unless it says itself."""
     try:
         yield
     except OSError as error:
-        raise StemdError(_code(error.errno), f"{error.filename}: {error.strerror}") from error
+        raise StemdError(_code(error.errno), f"{error.filename or where}: {error.strerror}") from error
 
 
 def identity(spool: Spool) -> Identity | None:
@@ -140,7 +140,7 @@ def prepare(spool: Spool, doors: Iterable[str]) -> None:
         StemdError: STEMD-S005 (no root), STEMD-S019 (not mounted), STEMD-S003 (not allowed), STEMD-R003 (disk full),
             STEMD-S014 (the disk fails).
     """
-    with _explained():
+    with _explained(spool.root):
         present(spool)
         _mark(spool)
         for area in AREAS:
@@ -201,19 +201,18 @@ def take_lock(spool: Spool) -> int:
     """Own the spool for the life of the process; returns the descriptor that holds the lock.
 
     Raises:
-        StemdError: STEMD-S001, another process owns it; STEMD-S003, the lock file cannot be opened.
+        StemdError: STEMD-S001, another process owns it; or why the lock file cannot be opened or written.
     """
-    try:
+    with _explained(spool.lock), ExitStack() as unless_owned:
         descriptor = os.open(spool.lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise StemdError("STEMD-S003", f"{spool.lock}: {error.strerror}") from error
-    _for_the_service(spool, descriptor)
-    if not _lock_soon(descriptor):
-        owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-        os.close(descriptor)
-        raise StemdError("STEMD-S001", f"{spool.root} is owned by process {owner or 'unknown'}")
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        unless_owned.callback(os.close, descriptor)
+        _for_the_service(spool, descriptor)
+        if not _lock_soon(descriptor):
+            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            raise StemdError("STEMD-S001", f"{spool.root} is owned by process {owner or 'unknown'}")
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        unless_owned.pop_all()
     return descriptor
 
 
@@ -259,7 +258,7 @@ def check(spool: Spool) -> None:
         StemdError: STEMD-S002 (more than one mount), STEMD-S003 (not writable), STEMD-S004 (a call is missing),
             STEMD-S005 (it went meanwhile), STEMD-R003 (disk full), STEMD-S014 (the disk fails).
     """
-    with _explained():
+    with _explained(spool.root):
         _no_leftovers(spool)
         probe = _write_probe(spool.root / AREAS[0])
         for _, area in itertools.pairwise((*AREAS, AREAS[0])):

@@ -220,6 +220,25 @@ def test_an_area_that_cannot_be_made_says_why(bare, monkeypatch, name, expected)
     assert code(probes.prepare, bare, ()) == expected
 
 
+@pytest.mark.parametrize(("name", "expected"), WHY)
+@pytest.mark.parametrize("call", ["open", "pwrite"])
+def test_so_does_a_lock_that_cannot_be_taken_and_no_descriptor_is_left(spool, monkeypatch, call, name, expected):
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    first = lambda given: call == "pwrite" or given == spool.lock  # noqa: E731
+    refusing(monkeypatch, probes.os, call, getattr(errno, name), first)
+    assert code(probes.take_lock, spool) == expected
+    monkeypatch.undo()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert probes.owner(spool) is None
+
+
+def test_a_folder_where_the_lock_belongs(spool):
+    spool.lock.mkdir()
+    with pytest.raises(StemdError, match=str(spool.lock)) as caught:
+        probes.take_lock(spool)
+    assert caught.value.code == "STEMD-S003"
+
+
 def test_a_file_where_an_area_belongs(tmp_path):
     (tmp_path / "outbox").write_text("x")
     (tmp_path / "inbox").mkdir()
