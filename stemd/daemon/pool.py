@@ -142,19 +142,21 @@ class Pool:
         worker = Worker(setup, process, job_id=job_id, threads=threads)
         if self._keeper is not None:
             self._keeper.born(worker)
+        assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
+        os.set_blocking(process.stdin.fileno(), False)  # whoever does not read must not hold up everybody else
         for stream, handle in ((process.stdout, self._on_message), (process.stderr, self._on_stderr)):
             os.set_blocking(stream.fileno(), False)
             self._selector.register(stream.fileno(), selectors.EVENT_READ, _bind(handle, worker))
         self.workers.append(worker)
         return worker
 
-    def run(self, worker: Worker, job: Mapping[str, Any], work: str, attempt: int, ease: int = 0) -> None:
+    def run(self, worker: Worker, job_id: str, work: str, attempt: int, ease: int = 0) -> None:
         """Give an idle worker a job, for ``worker.threads`` threads; the caller has recorded the start durably."""
-        worker.enter(WorkerState.BUSY, str(job["job_uuid"]))
-        message = {"op": "run", "job": job, "work": work, "attempt": attempt, "ease": ease, "threads": worker.threads}
-        self._send(worker, message)
+        worker.enter(WorkerState.BUSY, job_id)
+        how = {"attempt": attempt, "ease": ease, "threads": worker.threads}
+        self._send(worker, {"op": "run", "job_uuid": job_id, "work": work, **how})
 
     def cancel(self, worker: Worker) -> None:
         """Ask a busy worker to stop between two segments."""
@@ -181,11 +183,15 @@ class Pool:
 
     def _send(self, worker: Worker, message: Mapping[str, Any]) -> None:
         assert worker.process.stdin is not None
+        line, taken = wire.encode(message), 0
         try:
-            worker.process.stdin.write(wire.encode(message))
-            worker.process.stdin.flush()
+            taken = os.write(worker.process.stdin.fileno(), line)
         except BrokenPipeError:
-            pass  # its death arrives as the end of its output
+            return  # its death arrives as the end of its output
+        except BlockingIOError:
+            pass
+        if taken < len(line):
+            self.kill(worker, "did not listen")
 
     def _on_message(self, worker: Worker) -> None:
         assert worker.process.stdout is not None

@@ -227,7 +227,7 @@ class Runs:
             self._run_failed(live, StemdError("STEMD-R005", f"{held}; its limit is {shown(limits.memory or 0)}"), None)
             return
         self.governor.confine(worker, self._in_force(job, worker.threads), live.work.path)
-        self.pool.run(worker, job.to_dict(), str(live.work.path), live.attempts + 1, live.ooms)
+        self.pool.run(worker, job.job_uuid, str(live.work.path), live.attempts + 1, live.ooms)
 
     def _came_up(self, worker: Worker, **how: Any) -> None:
         self.loads[worker.setup.engine] = {"model": worker.setup.model, "at": sidecar.iso(time.time()), **how}

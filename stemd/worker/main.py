@@ -35,7 +35,7 @@ from stemd.engines.base import (
     create,
 )
 from stemd.engines.faults import LostError
-from stemd.spool import joblock
+from stemd.spool import durable, joblock
 from stemd.spool.layout import WorkDir
 from stemd.worker import usage, wire
 from stemd.worker.load import load
@@ -65,18 +65,24 @@ class Link:
         self._outgoing.flush()
 
     def _listen(self) -> None:
-        decoder = wire.Decoder()
-        while data := os.read(self._incoming.fileno(), 1 << 16):
-            for message in decoder.feed(data):
-                match message["op"]:
-                    case "run":
-                        self.cancelled.clear()
-                        self.jobs.put(message)
-                    case "cancel":
-                        self.cancelled.set()
-                    case "exit":
-                        self.jobs.put(None)
-        os._exit(0)
+        try:
+            decoder = wire.Decoder()
+            while data := os.read(self._incoming.fileno(), 1 << 16):
+                for message in decoder.feed(data):
+                    self._heard(message)
+            os._exit(0)
+        finally:
+            os._exit(1)  # who hears nothing any more must not stay: the daemon sees an end, and no deaf worker
+
+    def _heard(self, message: Mapping[str, Any]) -> None:
+        match message["op"]:
+            case "run":
+                self.cancelled.clear()
+                self.jobs.put(dict(message))
+            case "cancel":
+                self.cancelled.set()
+            case "exit":
+                self.jobs.put(None)
 
 
 class Reporter:
@@ -148,30 +154,41 @@ def _tuned(engine: Engine | Mixer, setup: Setup) -> dict[str, Any]:
 
 def _serve(link: Link, engine: Engine | Mixer, model: ModelInfo, message: Mapping[str, Any]) -> bool:
     """One job; whatever happens is reported. ``False`` where the engine cannot do another one in this process."""
-    job = Job.from_dict(message["job"])
-    work = WorkDir(Path(message["work"]))
+    job_id, work = message["job_uuid"], WorkDir(Path(message["work"]))
     cpu = usage.cpu_seconds()
     if isinstance(engine, Threaded):
         os.environ["OMP_NUM_THREADS"] = str(message["threads"])  # what works beside the engine goes by it
         engine.use_threads(message["threads"])
     try:
+        job = _read(work)
         with joblock.hold(work), files_within(job.request.limits.disk):
             run = Run(message["attempt"], message["ease"])
-            report = run_job(engine, model, job, work, run, Reporter(link, job.job_uuid, work.chunks))
+            report = run_job(engine, model, job, work, run, Reporter(link, job_id, work.chunks))
     except CancelledError:
-        link.send("cancelled", job_uuid=job.job_uuid)
+        link.send("cancelled", job_uuid=job_id)
     except Exception as error:
         link.send(
             "failed",
-            job_uuid=job.job_uuid,
+            job_uuid=job_id,
             error=_as_stemd_error(error).to_dict(),
             trace=_trace(error),
             cpu_seconds=round(usage.cpu_seconds() - cpu, 3),
         )
         return not isinstance(error, LostError)
     else:
-        link.send("staged", job_uuid=job.job_uuid, **report)
+        link.send("staged", job_uuid=job_id, **report)
     return True
+
+
+def _read(work: WorkDir) -> Job:
+    """The job as its folder has it.
+
+    Raises:
+        StemdError: STEMD-S014.
+    """
+    if (record := durable.read_json(work.job)) is None:
+        raise StemdError("STEMD-S014", f"{work.job} cannot be read")
+    return Job.from_dict(record)
 
 
 def _estimate(engine: Engine | Mixer, model: ModelInfo) -> int | None:

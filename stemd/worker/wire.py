@@ -2,7 +2,7 @@
 
 Daemon → worker (its standard input)::
 
-    {"op": "run", "job": {…job.json…}, "work": PATH, "attempt": 2, "ease": 0}
+    {"op": "run", "job_uuid", "work": PATH, "attempt": 2, "ease": 0, "threads": 1}   the rest is in PATH/job.json
     {"op": "cancel"}
     {"op": "exit"}
 
@@ -16,7 +16,8 @@ Worker → daemon (a pipe of its own, so that nothing a library prints can garbl
     {"event": "failed", "job_uuid", "error": {…}, "trace"}
     {"event": "cancelled", "job_uuid"}
 
-The end of either stream means that the other side is gone.
+The end of either stream means that the other side is gone. What the daemon says is short whatever a job is like: it
+writes without waiting, and a pipe takes so much from it even where nobody reads.
 """
 
 from __future__ import annotations

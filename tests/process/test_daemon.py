@@ -208,6 +208,23 @@ def test_a_poisoned_job_is_given_up_after_its_tries(tmp_path):
     assert violations(daemon.spool, [song.read_bytes()]) == []
 
 
+def test_a_job_file_as_long_as_may_be_holds_up_nobody(tmp_path):
+    """What it says reaches the worker however much it is; and its text does not grow by aliases."""
+    song = write_wav(tmp_path / "song.wav", seconds=2.0)
+    rows = "".join(f"  t{number:02}: {'z' * 7_000}\n" for number in range(35))
+    with Daemon(tmp_path, defaults={"engine": "stub", "model": "stub"}) as daemon:
+        (daemon.spool.inbox / "long.wav.job.yaml").write_text(f"tags:\n{rows}")
+        (daemon.spool.inbox / "many.wav.job.yaml").write_text(
+            f"tags:\n  a: &x {'z' * 100_000}\n" + "".join(f"  b{number}: *x\n" for number in range(12))
+        )
+        daemon.drop(song, "long.wav")
+        daemon.drop(song, "many.wav")
+        daemon.drop(song, "short.wav")
+        eventually(lambda: {"long", "short"} <= set(daemon.results()), what="both are done")
+        report = eventually(daemon.failures, what="the third is refused")["many.wav"]
+        assert "too much text" in report["message"]
+
+
 def test_sigterm_lets_the_running_job_finish(tmp_path):
     song = write_wav(tmp_path / "song.wav", seconds=PACED_SECONDS)
     other = write_wav(tmp_path / "other.wav", seconds=5.0)

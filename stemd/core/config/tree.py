@@ -1,7 +1,8 @@
 """YAML and JSON read into plain values, with the line and column of every key and value.
 
 The scalars are those of YAML 1.2's core schema: ``NO`` is text (Norway), ``0640`` is text (a mode), ``12:30`` is text.
-Files are bounded in bytes, depth and number of values, so that a hostile one (aliases of aliases) costs nothing.
+Files are bounded in bytes, depth and number of values, and aliases of text count against the bytes too, so that a
+hostile one costs nothing.
 """
 
 from __future__ import annotations
@@ -63,9 +64,9 @@ def read(content: bytes, source: str, max_bytes: int) -> Document:
     try:
         text = _decode(content, source, max_bytes, document)
         if source.endswith(".json"):
-            _read_json(text, source, document)
+            _read_json(text, source, max_bytes, document)
         else:
-            _compose(text, source, document)
+            _compose(text, source, max_bytes, document)
     except _UnreadableError:
         document.data = None
     return document
@@ -98,7 +99,7 @@ def _stop(document: Document, mark: Mark, message: str, path: KeyPath = ()) -> _
     return _UnreadableError()
 
 
-def _compose(text: str, source: str, document: Document) -> None:
+def _compose(text: str, source: str, max_bytes: int, document: Document) -> None:
     """Parse ``text`` as YAML into ``document``."""
     try:
         depth = 0
@@ -116,7 +117,7 @@ def _compose(text: str, source: str, document: Document) -> None:
         mark = Mark(source, before.count("\n") + 1, len(before) - before.rfind("\n"))
         raise _stop(document, mark, "not valid YAML: a control character") from error
     if root is not None:
-        document.data = _Builder(source, document).build(root, (), Mark(source, 1, 1))
+        document.data = _Builder(source, document, max_bytes).build(root, (), Mark(source, 1, 1))
 
 
 def _mark(node: Any, source: str) -> Mark:
@@ -124,13 +125,14 @@ def _mark(node: Any, source: str) -> Mark:
 
 
 class _Builder:
-    """Turns YAML nodes into values; aliases are followed, and count each time."""
+    """Turns YAML nodes into values; aliases are followed, and count each time: no more than ``characters`` in all."""
 
-    def __init__(self, source: str, document: Document) -> None:
-        self.source, self.document, self.values = source, document, 0
+    def __init__(self, source: str, document: Document, characters: int) -> None:
+        self.source, self.document, self.values, self.characters = source, document, 0, characters
 
     def build(self, node: yaml.Node, path: KeyPath, mark: Mark) -> Any:
         self.values += 1
+        self.spend(node, path, mark)
         if self.values > MAX_VALUES or len(path) > MAX_DEPTH:
             raise _stop(self.document, mark, "too many values (an alias that repeats itself?)", path[:1])
         self.document.marks[path] = mark
@@ -160,14 +162,22 @@ class _Builder:
             else:
                 value, at = _mark(value_node, self.source), _mark(key_node, self.source)
                 mark = Mark(self.source, value.line, value.column, at.line, at.column)
+                self.spend(key_node, path, at)
                 result[key] = self.build(value_node, (*path, key), mark)
         return result
+
+    def spend(self, node: yaml.Node, path: KeyPath, mark: Mark) -> None:
+        """A scalar's text is part of the file's: only with aliases can there be more of it than a file may have."""
+        if isinstance(node, yaml.ScalarNode):
+            self.characters -= len(node.value)
+        if self.characters < 0:
+            raise _stop(self.document, mark, "too much text (an alias that repeats itself?)", path[:1])
 
     def fault(self, node: yaml.Node, path: KeyPath, message: str) -> None:
         self.document.faults.append(Fault.at(_mark(node, self.source), path, message))
 
 
-def _read_json(text: str, source: str, document: Document) -> None:
+def _read_json(text: str, source: str, max_bytes: int, document: Document) -> None:
     """Values as JSON has them; places from reading the same text as YAML, of which JSON is nearly a part."""
     try:
         data = json.loads(text, parse_constant=_no_number)
@@ -175,7 +185,7 @@ def _read_json(text: str, source: str, document: Document) -> None:
         raise _stop(document, Mark(source, error.lineno, error.colno), f"not valid JSON: {error.msg}") from error
     except (RecursionError, ValueError):
         raise _stop(document, Mark(source, 1, 1), "not valid JSON: nested too deep, or a number that is none") from None
-    _compose(_SURROGATES.sub(lambda pair: "x" * len(pair[0]), text), source, document)
+    _compose(_SURROGATES.sub(lambda pair: "x" * len(pair[0]), text), source, max_bytes, document)
     document.data = data
 
 

@@ -82,8 +82,10 @@ def test_faults_have_their_place(text: bytes, place: str, word: str) -> None:
         b"- " * 100_000,
         b"a: " + b"9" * 5000,
         b"x" * (1 << 20),
+        b"a: &x " + b"z" * 100_000 + b"\nb: [*x, *x, *x, *x, *x]",
+        b"a: &x {" + b"k" * 900 + b": 1}\nb: [" + b", ".join([b"*x"] * 600) + b"]",
     ],
-    ids=["laughs", "deep list", "deep mapping", "itself", "deep block", "long number", "large"],
+    ids=["laughs", "deep list", "deep mapping", "itself", "deep block", "long number", "large", "text", "keys"],
 )
 def test_hostile_files_cost_nothing(hostile: bytes) -> None:
     began = time.process_time()

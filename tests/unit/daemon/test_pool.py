@@ -142,7 +142,7 @@ def test_a_worker_that_speaks_nonsense_is_killed_and_only_it(site, monkeypatch, 
 def test_what_a_killed_worker_had_said_does_not_make_it_idle(site, monkeypatch):
     worker = site.speaking(monkeypatch, wire.encode({"event": "ready"}))
     site.hear(lambda: site.owner.said)
-    site.pool.run(worker, {"job_uuid": "one"}, "/spool/work/one", 1)
+    site.pool.run(worker, "one", "/spool/work/one", 1)
     site.pool.kill(worker, "time limit")
     site.pool.done(worker)
     assert site.pool.idle(SETUP) is None, "the next job would be given to a dead process and blamed for its end"
@@ -192,6 +192,23 @@ def test_a_message_to_the_dead_is_not_an_error(site, monkeypatch):
     site.hear(lambda: not site.pool.workers)
 
 
+def test_a_worker_that_does_not_listen_holds_nobody_up(site, monkeypatch):
+    worker = site.speaking(monkeypatch, rest="import time; time.sleep(600)")
+    for _ in range(10_000):  # more than a pipe holds
+        site.pool.cancel(worker)
+    site.hear(lambda: site.owner.died)
+    assert site.owner.died == [("job", "did not listen", "signal SIGKILL")]
+
+
+def test_a_worker_that_hears_nonsense_ends(site):
+    worker = site.pool.start(SETUP, 1, "job")
+    site.hear(lambda: site.owner.said, 60)
+    worker.process.stdin.write(b"nonsense\n")
+    worker.process.stdin.flush()
+    site.hear(lambda: site.owner.died)
+    assert site.owner.died == [("job", None, "exit status 1")]
+
+
 def test_a_worker_sees_only_what_it_needs_of_the_environment(site, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
@@ -211,15 +228,15 @@ def test_a_worker_sees_only_what_it_needs_of_the_environment(site, monkeypatch):
 def test_a_worker_hears_its_job(site, monkeypatch):
     echo = 'line = sys.stdin.buffer.readline(); os.write(1, b\'{"event": "heard", \' + line[1:])'
     worker = site.speaking(monkeypatch, rest=echo)
-    site.pool.run(worker, {"job_uuid": "one", "title": "Ø"}, "/spool/work/one", 2)
+    site.pool.run(worker, "one", "/spool/work/Ø", 2)
     assert (worker.state, worker.job_id) == (WorkerState.BUSY, "one")
     site.hear(lambda: site.owner.said)
     assert site.owner.said == [
         {
             "event": "heard",
             "op": "run",
-            "job": {"job_uuid": "one", "title": "Ø"},
-            "work": "/spool/work/one",
+            "job_uuid": "one",
+            "work": "/spool/work/Ø",
             "attempt": 2,
             "ease": 0,
             "threads": 1,
