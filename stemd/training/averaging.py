@@ -8,19 +8,19 @@ import torch
 
 from stemd.core.errors import StemdError
 from stemd.training.keeping import provenance, whole, write_json
-from stemd.training.starting import read
+from stemd.training.starting import Origin, read
 
 
 def average(sources: list[Path], target: Path) -> None:
     """Write a checkpoint that ``train --start`` and ``export`` take.
 
     After the runs ``sources`` may name what they began from, a checkpoint or a model folder, for a mean nearer to it:
-    it counts once, as part of them.
+    it counts once, as part of them, and so does all else that they share.
 
     Raises:
         StemdError: STEMD-M004, the networks differ, or there is no run among them.
     """
-    weights = [read(path)[0] for path in sources]
+    weights, origins = zip(*map(read, sources), strict=True)
     states = [torch.load(path, map_location="cpu", weights_only=True) for path in sources if not path.is_dir()]
     if not states:
         raise StemdError("STEMD-M004", "there is no run among the checkpoints")
@@ -28,10 +28,8 @@ def average(sources: list[Path], target: Path) -> None:
         raise StemdError("STEMD-M004", "the checkpoints are of different networks")
     mean = {name: torch.stack([each[name] for each in weights]).mean(0) for name in weights[0]}
     first = states[0]
-    common = first.get("prior", (0, 0.0))
-    segments = common[0] + sum(state["segments"] - state.get("prior", common)[0] for state in states)
-    seconds = common[1] + sum(state["cpu_seconds"] - state.get("prior", common)[1] for state in states)
-    facts = {"segments": segments, "cpu_seconds": seconds, "origin": first["origin"]}
+    runs = {name: done for origin in origins for name, done in origin.runs.items()}
+    facts = Origin(runs, first["origin"], first["material"]).kept()
     with whole(target) as file:
-        torch.save({"averaged": mean, "course": first["course"], "material": first.get("material", {}), **facts}, file)
+        torch.save({"averaged": mean, "course": first["course"], **facts}, file)
     write_json(target.with_suffix(".record.json"), {"of": [str(path) for path in sources], **facts, **provenance()})

@@ -7,6 +7,7 @@ averaged at the end, learn more in the same time than one with two threads.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 import signal
@@ -14,7 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,12 @@ class Run:
             run._load()
         return run
 
+    @property
+    def name(self) -> str:
+        """The same whenever it goes on; another for every other run."""
+        told = [self.folder.name, asdict(self.course), self.prior.runs]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
     def train(self, batches: Batches, progress: Progress, minutes: float, save_every: float = 120.0) -> None:
         """Until the course ends, ``minutes`` are over, or a signal asks to stop; always leaves a checkpoint."""
         progress.total, progress.done = self.course.steps, self.step
@@ -147,18 +154,16 @@ class Run:
 
     def save(self) -> None:
         """The checkpoint, whole; and beside it what it is."""
+        done = self.step * self.course.batch, self.seconds
         state = {
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
-            "segments": self.prior.segments + self.step * self.course.batch,
-            "cpu_seconds": self.prior.cpu_seconds + self.seconds,
-            "prior": [self.prior.segments, self.prior.cpu_seconds],
-            "origin": self.prior.model,
-            "material": dict(self.prior.material),
+            "run": self.name,
             "course": asdict(self.course),
+            **replace(self.prior, runs={**self.prior.runs, self.name: done}).kept(),
         }
         with whole(self.folder / CHECKPOINT) as file:
             torch.save(state, file)
@@ -176,8 +181,8 @@ class Run:
         self.averaged.load_state_dict(state["averaged"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = state["step"], state["seconds"]
-        segments, seconds = state["prior"]
-        self.prior = Origin(segments, seconds, state["origin"], state.get("material", {}))
+        learnt = Origin.of(state)
+        self.prior = replace(learnt, runs={name: done for name, done in learnt.runs.items() if name != state["run"]})
 
     def _log(self, terms: dict[str, float]) -> None:
         """A line for the curve, of the steps since the last line. What a kill made to be done again is there twice."""

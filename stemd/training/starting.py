@@ -26,18 +26,23 @@ _GLU, _LSTM, _BOTH_WAYS = 2, 4, 2
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What was learnt before: by how many segments and CPU seconds; and if it came from a store, of which model, and
-    from which material that had learnt."""
+    """What was learnt before: by which runs, of how many segments and CPU seconds each; and if it came from a store, of
+    which model, and from which material that had learnt."""
 
-    segments: int = 0
-    cpu_seconds: float = 0.0
+    runs: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     model: str | None = None
     material: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> Origin:
         """As a checkpoint has it that is started from."""
-        return cls(kept["segments"], kept["cpu_seconds"], kept.get("origin"), kept.get("material", {}))
+        return cls(kept["runs"], kept["origin"], kept["material"])
+
+    def kept(self) -> dict[str, Any]:
+        """As a checkpoint has it; what several runs share counts once."""
+        segments, seconds = map(sum, zip(*self.runs.values(), strict=True)) if self.runs else (0, 0.0)
+        facts = {"runs": dict(self.runs), "segments": segments, "cpu_seconds": seconds}
+        return {**facts, "origin": self.model, "material": dict(self.material)}
 
 
 def read(start: Path) -> tuple[dict[str, Any], Origin]:
@@ -49,7 +54,7 @@ def read(start: Path) -> tuple[dict[str, Any], Origin]:
     state: dict[str, Any] = load_safetensors_model(weights).float().state_dict()
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     done = facts.get("segments", 0), facts.get("cpu_seconds", 0.0)
-    return state, Origin(*done, f"{start.name} {digest}", facts.get("material", {}))
+    return state, Origin({digest: done}, f"{start.name} {digest}", facts.get("material", {}))
 
 
 def begin(network: torch.nn.Module, start: Path) -> Origin:

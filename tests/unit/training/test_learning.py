@@ -299,6 +299,16 @@ def test_the_average_lies_between_and_counts_what_is_shared_once(tmp_path: Path,
     Run.open(again, replace(COURSE, steps=1), start=target).train(_batches(corpus), Progress("train", 0, "steps"), 10.0)
     average([again / CHECKPOINT, target], tmp_path / "half.pt")
     assert torch.load(tmp_path / "half.pt", weights_only=True)["segments"] == 9 + 1, "half the way back to the start"
+    longer = []
+    for run in runs:
+        folder = tmp_path / f"{run.folder.name} again"
+        folder.mkdir()
+        longer.append(Run.open(folder, replace(COURSE, steps=3), start=run.folder / CHECKPOINT))
+        longer[-1].train(_batches(corpus), Progress("train", 0, "steps"), 10.0)
+    average([run.folder / CHECKPOINT for run in longer], tmp_path / "longer.pt")
+    facts = torch.load(tmp_path / "longer.pt", weights_only=True)
+    assert facts["segments"] == 5 + 2 + 2 + 3 + 3, "what each of them had learnt before counts too"
+    assert facts["cpu_seconds"] == pytest.approx(sum(seconds for _, seconds in facts["runs"].values()))
     other = tmp_path / "other"
     other.mkdir()
     Run.open(other, replace(COURSE, network={"depth": 4})).save()
