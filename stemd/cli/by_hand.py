@@ -1,7 +1,7 @@
 """What can be done to a job while no daemon runs: under the spool's lock, with the spool's own functions.
 
-Each is told to the audit trail like what the daemon is asked for; a trail that cannot be written stops nobody here
-either, but says so.
+What root does is done as the service's user: what root made, the service could neither read nor delete. Each is told to
+the audit trail like what the daemon is asked for; a trail that cannot be written stops nobody here either, but says so.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def do(config: Config, word: str, view: JobView) -> str:
     state = _WORDS[word](config, view)
     try:
         _follow(config, Spool(config.spool[0]))
-        with _owned(Spool(config.spool[0])), as_owner(config.spool[0]):
+        with _owned(Spool(config.spool[0])):
             trail = Trail(Books.of(config))
             person = by_uid(config, os.getuid(), config.spool[0].stat().st_uid)
             trail.record("steered", actor=person, action=word, user=view.user_id, job=view.job_uuid)
@@ -124,7 +124,7 @@ def do(config: Config, word: str, view: JobView) -> str:
 
 def _follow(config: Config, spool: Spool) -> None:
     """If it was moved since a daemon ran, what is kept for it comes first: nothing may be begun anew in its place."""
-    with _owned(spool), as_owner(spool.root):
+    with _owned(spool):
         moved.follow(config.state_of(spool.root), spool)
 
 
@@ -142,25 +142,17 @@ def _decide(config: Config, view: JobView, intent: Intent | None, state: str) ->
         name = str(Path(view.path or "").relative_to(view.spool.inbox))
         file = intents.place(config.state_of(root), root)
         intents.decide(file, name, intent)
-        _hand_over(spool=view.spool, paths=(file.parent, file))
     return state
-
-
-def _hand_over(spool: Spool, paths: tuple[Path, ...]) -> None:
-    """What root made here must stay readable to the service, whose the spool is."""
-    owner = spool.root.stat()
-    for path in paths:
-        if os.geteuid() == 0 and path.exists():
-            os.chown(path, owner.st_uid, owner.st_gid)
 
 
 @contextmanager
 def _owned(spool: Spool) -> Iterator[None]:
-    """Hold the spool's lock for the block; what the system forbids becomes STEMD-P003."""
+    """Hold the spool's lock for the block, as its owner; what the system forbids becomes STEMD-P003."""
     try:
         descriptor = probes.take_lock(spool)
         try:
-            yield
+            with as_owner(spool.root):
+                yield
         finally:
             os.close(descriptor)
     except PermissionError as error:

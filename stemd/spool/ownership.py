@@ -29,7 +29,7 @@ def dropper(config: Config, path: Path) -> str | None:
         return None
     if stat.S_ISREG(facts.st_mode) and facts.st_nlink > 1:
         return None
-    return owner_by_uid(config, facts.st_uid, os.getuid())
+    return owner_by_uid(config, facts.st_uid, os.geteuid())
 
 
 def of_entry(config: Config, inbox: str | None, path: Path) -> str | None:

@@ -12,6 +12,9 @@ from stemd.spool import attempts, probes, recover
 from stemd.spool.books import Books
 from stemd.spool.layout import Spool
 from stemd.spool.trail import records
+from tests.support.system import in_child, needs_root
+
+SERVICE, GROUP = 12_345, 12_346
 
 
 def test_retry_puts_a_failed_job_back(site):
@@ -121,17 +124,38 @@ def test_a_trail_that_cannot_be_written_stops_nobody(site, monkeypatch):
     assert site.spool.job(job_id).job.exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_what_root_makes_by_hand_is_the_services(public_site):
+@needs_root
+@pytest.mark.parametrize("handed_down", [False, True])
+def test_what_root_does_by_hand_the_service_goes_on_with(public_site, handed_down: bool):
     site = public_site
-    site.orphan()
+    failed, held, cancelled = site.orphan("a.wav"), site.claimed("b.wav").job_id, site.claimed("c.wav").job_id
+    kept = site.spool.inbox / "d.wav"
+    kept.write_bytes(b"x")
     for path in [site.spool.root, *site.spool.root.rglob("*")]:
-        os.chown(path, 12_345, 12_345)
-    assert "audit trail" not in site.run("retry --all").stderr
-    books = [path for path in site.spool.root.rglob("*") if "books-" in str(path)]
-    assert books
-    assert {path.stat().st_uid for path in books} == {12_345}
-    assert os.geteuid() == 0
+        os.chown(path, SERVICE, GROUP)
+    if handed_down:
+        for path in (site.spool.inbox, site.spool.work, site.spool.outbox, site.spool.orphan, site.spool.status):
+            path.chmod(path.stat().st_mode | 0o2000)
+    for word in (
+        "retry --all",
+        f"hold {held}",
+        f"cancel {cancelled}",
+        f"hold {kept}",
+        f"hold {failed}",
+        f"release {held}",
+    ):
+        result = site.run(word)
+        assert (result.exit_code, "audit trail" in result.stderr) == (0, False), (word, result.output)
+    assert any("books-" in path.name for path in site.spool.root.rglob("*"))
+    assert {path.stat().st_uid for path in site.spool.root.rglob("*")} == {SERVICE}
+    assert (os.geteuid(), os.getegid()) == (0, 0)
+
+    def start():
+        return {found.work.job_id: found.found for found in recover.recover(site.spool)}
+
+    found = {failed: recover.Found.WAITING, held: recover.Found.CLAIMED}
+    assert in_child(start, uid=SERVICE, group=GROUP) == found
+    assert site.json("status", cancelled)["state"] == "cancelled"
 
 
 def test_what_is_done_by_hand_to_a_spool_that_was_moved_begins_no_new_books(site):
