@@ -33,5 +33,5 @@ def status(dispatcher: Dispatcher, handing: Handing) -> int:
     if board.ended[Outcome.FAILED]:
         return Exit.GENERAL
     blocked = any(scanner.blocked for scanner in dispatcher.scanners)
-    left = board.jobs or board.albums or blocked or handing.pending
+    left = board.jobs or board.albums or dispatcher.takeover.stuck or blocked or handing.pending
     return Exit.TRY_LATER if left else Exit.OK

@@ -24,6 +24,11 @@ class Takeover:
         self._board, self._runs, self._sealer = board, runs, sealer
         self._stuck: list[tuple[Spool, WorkDir]] = []
 
+    @property
+    def stuck(self) -> int:
+        """How many jobs in work/ could not be brought forward yet."""
+        return len(self._stuck)
+
     def recovered(self, spool: Spool, found: recover.Recovered) -> None:
         """Take over one job that a restart found in work/."""
         self._board.metrics.recovered.labels(found.found.value).inc()

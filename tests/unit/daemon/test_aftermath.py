@@ -6,6 +6,7 @@ from stemd.core.errors import StemdError
 from stemd.core.job import new_job_id
 from stemd.daemon.aftermath import settle_statuses
 from stemd.spool import deliver, durable, sidecar
+from tests.support.daemon import Daemon
 from tests.unit.spool.conftest import Way
 
 
@@ -34,3 +35,25 @@ def test_each_is_settled_by_where_its_job_is(spool, tmp_path):
     assert status(spool, gone) is None
     assert status(spool, running)["state"] == "running"
     assert status(spool, "strange") == {"state": 5}
+
+
+def test_one_that_cannot_be_read_keeps_nothing_from_going_on(spool, told):
+    gone, unreadable = new_job_id(), new_job_id()
+    sidecar.write_status(spool, gone, {"state": "running", "title": "x"})
+    spool.status_file(unreadable).mkdir()
+    settle_statuses(spool, set())
+    assert status(spool, gone) is None
+    assert [(each["event"], each["job_uuid"], each["reason"]) for each in told] == [
+        ("status_not_settled", unreadable, "Is a directory")
+    ]
+
+
+def test_an_errand_that_leaves_a_job_it_could_not_recover_says_that_something_waits(tmp_path):
+    daemon = Daemon(tmp_path, defaults={"engine": "stub", "model": "stub"})
+    work = daemon.spool.job(new_job_id())
+    work.src.mkdir(parents=True)
+    (work.src / "song.wav").write_bytes(b"x")
+    work.job.mkdir()  # of the errors that a disk may have
+    assert daemon.once() == 75
+    assert daemon.events("recovery_failed")
+    assert work.path.is_dir()
