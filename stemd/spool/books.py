@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemd.spool import durable
-from stemd.spool.layout import key_of
+from stemd.spool import durable, moved
+from stemd.spool.layout import Spool, key_of
 
 if TYPE_CHECKING:
     from stemd.core.config import Config
@@ -36,14 +36,27 @@ class Books:
 
         Others that there are, from when a spool was alone (``--spool``, or a daemon of its own), are heeded with them.
         """
-        own = [cls._place(config, root) for root in config.spool]
+        return cls._first([cls._place(config.state_of(root), root) for root in config.spool])
+
+    @classmethod
+    def seen(cls, config: Config) -> Books:
+        """As ``of``, for who only looks: also those of a spool that was moved, which nothing has followed yet."""
+        own = []
+        for root in config.spool:
+            state = config.state_of(root)
+            here, before = cls._place(state, root), cls._place(state, moved.named_after(state, Spool(root)))
+            own.append(here if here.path.is_dir() else before)
+        return cls._first(own)
+
+    @classmethod
+    def _first(cls, own: list[Books]) -> Books:
         there = [books for books in own if books.path.is_dir()] if len(own) > 1 else own
         return replace((there or own)[0], others=tuple(there[1:]))
 
     @classmethod
-    def _place(cls, config: Config, root: Path) -> Books:
+    def _place(cls, state: Path, root: Path) -> Books:
         """Several daemons may share a state folder: the spool is in the name."""
-        return cls(config.state_of(root) / f"books-{key_of(root)}")
+        return cls(state / f"books-{key_of(root)}")
 
     @property
     def trail(self) -> Path:

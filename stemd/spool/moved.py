@@ -43,6 +43,14 @@ def follow(state: Path, spool: Spool) -> Path | None:
     return before
 
 
+def named_after(state: Path, spool: Spool) -> Path:
+    """The root that what is kept for the spool is named after: where it was last, until ``follow``. Changes nothing."""
+    marker = (durable.read_json(spool.marker) or {}).get("id")
+    if not isinstance(marker, str) or _note(state, spool.root).exists():
+        return spool.root
+    return _before(state, spool, marker) or spool.root
+
+
 def _note(state: Path, root: Path) -> Path:
     return state / f"spool-{key_of(root)}.json"
 
