@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from stemd.cli.options import absolute
 from stemd.core.errors import Exit, StemdError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def init(file: Path | None, as_json: bool, target: Path | None, spool: Path | No
 
     text = reference()
     if spool:
-        text = text.replace("\nspool: /srv/stemd\n", f"\nspool: {flow(str(spool.absolute()))}\n")
+        text = text.replace("\nspool: /srv/stemd\n", f"\nspool: {flow(str(absolute(spool)))}\n")
     path = target or file or (places.SYSTEM_FILE if os.geteuid() == 0 else places.user_file(os.environ))
     if str(path) == "-":
         click.echo(text, nl=False)

@@ -81,7 +81,7 @@ def demo(config_file: Path | None, as_json: bool, keep: Path | None) -> int:
     """
     if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
         raise click.BadParameter(f"{printable(str(keep))} is there and not empty", param_hint="--keep")
-    stage = Stage(keep.absolute() if keep else Path(tempfile.mkdtemp(prefix="stemd-demo-")))
+    stage = Stage(options.absolute(keep) if keep else Path(tempfile.mkdtemp(prefix="stemd-demo-")))
     try:
         view, seconds = _perform(stage, quiet=as_json)
         if view.state != JobState.DONE:

@@ -53,7 +53,12 @@ def loaded(config_file: Path | None, spool: Path | None = None) -> Loaded:
 
 
 def _flags(spool: Path | None) -> dict[str, Any]:
-    return {"spool": str(spool.absolute())} if spool else {}
+    return {"spool": str(absolute(spool))} if spool else {}
+
+
+def absolute(path: Path) -> Path:
+    """A path as it is meant from here; one with ``..`` in it is where that leads, for no such path is configured."""
+    return path.resolve() if ".." in path.parts else path.absolute()
 
 
 def model_store(config_file: Path | None) -> tuple[Path, str | None]:

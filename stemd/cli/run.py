@@ -27,7 +27,7 @@ def run(config_file: Path | None, as_json: bool, spool: Path | None, once: bool)
     from stemd.daemon import service
     from stemd.ops import logs
 
-    flags = {"spool": str(spool.absolute()) if spool else None, "log.format": "json" if as_json else None}
+    flags = {"spool": str(options.absolute(spool)) if spool else None, "log.format": "json" if as_json else None}
 
     def read() -> Loaded:
         return load(config_file, flags)

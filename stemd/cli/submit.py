@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,7 @@ def _stems(ctx: click.Context, param: click.Parameter, value: str | None) -> Any
     """``4``, ``all`` or ``vocals,drums``, as a job's description has it."""
     if value is None or value == "all":
         return value
-    return int(value) if value.isdigit() else [part.strip() for part in value.split(",")]
+    return int(value) if re.fullmatch(r"[0-9]{1,9}", value) else [part.strip() for part in value.split(",")]
 
 
 @click.command()

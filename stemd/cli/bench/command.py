@@ -99,9 +99,9 @@ def bench(
             processes.tool("stemd.engines.sized", tuning.RANDOM, str(store))
         models.find(given["model"], store)
         if tune:
-            tuning.again(given["model"], store.absolute(), config_file, here, as_json)
+            tuning.again(given["model"], options.absolute(store), config_file, here, as_json)
             return
-        plan = Plan(store=store.absolute(), threads=here.cores, **given)
+        plan = Plan(store=options.absolute(store), threads=here.cores, **given)
         run = Measuring(plan, root, here, report.note)
         parts: dict[str, Callable[[], None]] = {}
         if with_spleeter:

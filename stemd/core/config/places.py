@@ -9,7 +9,11 @@ SYSTEM_FILE = Path("/etc/stemd/stemd.yaml")
 
 
 def _home(environ: Mapping[str, str]) -> Path:
-    return Path(environ["HOME"]) if environ.get("HOME") else Path("~").expanduser()
+    """As everywhere, that of somebody the system does not know is ``/``."""
+    try:
+        return Path(environ["HOME"]) if environ.get("HOME") else Path("~").expanduser()
+    except RuntimeError:
+        return Path("/")
 
 
 def _first(paths: str) -> Path:
@@ -50,5 +54,7 @@ def candidates(environ: Mapping[str, str]) -> Iterator[Path]:
 
 def drop_ins(file: Path) -> list[Path]:
     """``FILE.d/*.yaml`` beside a configuration file, by name; hidden ones are not taken."""
+    if not file.name:
+        return []
     folder = file.with_name(file.name + ".d")
     return sorted(path for path in folder.glob("*.yaml") if not path.name.startswith("."))
