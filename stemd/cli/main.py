@@ -6,9 +6,11 @@ A command's module is imported when it is invoked and not before, so that ``stem
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -17,6 +19,7 @@ import click
 from stemd import __version__
 from stemd.cli import report
 from stemd.core.errors import Exit, StemdError
+from stemd.spool import durable
 
 #: Command → module and name, in the order of ``stemd --help``.
 COMMANDS = {
@@ -67,6 +70,7 @@ class LazyGroup(click.Group):
         """Run a command and end the process with its status."""
         arguments = list(sys.argv[1:] if args is None else args)
         as_json = "--json" in arguments
+        _open_what_is_closed()
         for stream in (sys.stdout, sys.stderr):
             if callable(reconfigure := getattr(stream, "reconfigure", None)):
                 reconfigure(errors="backslashreplace")
@@ -85,24 +89,53 @@ def _guarded(command: Callable[[], Any], as_json: bool) -> int:
         click.echo("interrupted", err=True)
         return Exit.INTERRUPTED
     except StemdError as error:
-        report.failure(error, as_json)
-        return error.spec.exit
+        return _told(error, as_json)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the reader went away; nothing more is printed
+        _print_no_more()  # the reader went away
         return Exit.GENERAL
     except Exception as error:
         if os.environ.get("STEMD_DEBUG"):
             raise
-        explained = _explained(error)
-        report.failure(explained, as_json)
-        return explained.spec.exit
+        return _told(_explained(error), as_json)
     return result if isinstance(result, int) else Exit.OK
 
 
+def _open_what_is_closed() -> None:
+    """A standard stream that is closed leads nowhere: the next file that is opened would take its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode)  # noqa: SIM115, PTH123  for the life of the process
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+
+
+def _told(error: StemdError, as_json: bool) -> int:
+    """Say what went wrong, as far as anybody takes it, and leave nothing that the end would try to write again."""
+    try:
+        report.failure(error, as_json)
+    except OSError:
+        with suppress(OSError):
+            report.failure(error, as_json=False)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        _print_no_more()
+    return error.spec.exit
+
+
+def _print_no_more() -> None:
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123  for the life of the process
+
+
 def _explained(error: Exception) -> StemdError:
-    """An exception nobody expected: what the system forbids is no bug, everything else is."""
+    """An exception nobody expected: what the system forbids or a disk refuses is no bug, everything else is."""
     if isinstance(error, PermissionError):
         return StemdError("STEMD-P003", f"{error.filename}: {error.strerror}")
+    if isinstance(error, OSError) and error.errno in {*durable.FULL, errno.EIO}:
+        code = "STEMD-S014" if error.errno == errno.EIO else "STEMD-R003"
+        remedy = None if error.filename else "See to the disk that this goes to, or send the output elsewhere."
+        return StemdError(code, f"{error.filename or 'the output'}: {error.strerror}", remedy=remedy)
     remedy = "Run it again with STEMD_DEBUG=1 in the environment and report the trace it prints."
     return StemdError("STEMD-X001", f"{type(error).__name__}: {error}", remedy=remedy)
 

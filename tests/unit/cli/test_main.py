@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -132,3 +133,34 @@ def test_a_reader_that_goes_away_is_no_crash(site):
     assert "Traceback" not in result.stderr
     assert "Exception ignored" not in result.stderr
     assert result.stdout.startswith("ID")
+
+
+def _shell(site, command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    line = command.format(f"{sys.executable} -m stemd", f"-c {site.config}")
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, env={**os.environ, **env})
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("word", ["status", "status --json", "run --once"])
+def test_a_stream_that_is_closed_changes_nothing(site, word: str, closed: str):
+    assert _shell(site, f"{{}} {word} {{}} {closed}").returncode == 0
+
+
+def test_no_file_of_ours_takes_the_place_of_a_stream_that_is_closed():
+    code = (
+        "import os; from stemd.cli.main import _open_what_is_closed; _open_what_is_closed();"
+        "[os.write(3, os.readlink(f'/proc/self/fd/{number}').encode() + b' ') for number in range(3)]"
+    )
+    line = f'{sys.executable} -c "{code}" 3>&1 <&- >&- 2>&-'
+    result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert result.stdout.split() == ["/dev/null"] * 3
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+@pytest.mark.parametrize("word", ["status", "status --json", "audit verify --json", "status ffffffff --json"])
+def test_output_that_is_refused_is_no_bug_of_ours(site, word: str, buffered: str):
+    result = _shell(site, f"{{}} {word} {{}} >/dev/full", PYTHONUNBUFFERED=buffered)
+    code, status = ("S015", 66) if "ffffffff" in word else ("R003", 75)
+    assert (result.returncode, result.stderr[: len("error STEMD-XXXX")]) == (status, f"error STEMD-{code}")
+    assert len(result.stderr.splitlines()) == 2
+    assert _shell(site, f"{{}} {word} {{}} >/dev/full 2>&1", PYTHONUNBUFFERED=buffered).returncode in {status, 75}
