@@ -51,6 +51,7 @@ def audit_spool(config_file: Path | None, as_json: bool, spool: Path | None) -> 
         read += size
 
     for root in config.spool:
+        probes.present(Spool(root))
         auditor = Auditor(Spool(root), tries=config.retry.tries, pace=count)
         running = owner_of(Spool(root)) is not None
         found += checks.confirmed(auditor.violations, 2.0 if running else 0.0)

@@ -196,7 +196,8 @@ def _owned(config: Config) -> Iterator[tuple[Person, Books, Trail]]:
     """All spools' locks, and what an interrupted erasure has left to do done; as the service's user where that can be.
 
     Raises:
-        StemdError: STEMD-S001 (a daemon owns the spool after all), STEMD-P003.
+        StemdError: STEMD-S001 (a daemon owns the spool after all), STEMD-S005 or STEMD-S019 (a root is not there, or
+            not mounted), STEMD-P003.
     """
     from stemd.spool import erase as erasing
     from stemd.spool import moved, probes
@@ -204,12 +205,13 @@ def _owned(config: Config) -> Iterator[tuple[Person, Books, Trail]]:
     from stemd.spool.layout import Spool
     from stemd.spool.trail import Trail
 
+    for root in config.spool:
+        probes.present(Spool(root))
     person = access.by_uid(config, os.geteuid(), config.spool[0].stat().st_uid)
     _become(config.spool[0].stat().st_uid)
     try:
         with ExitStack() as stack:
             for root in config.spool:
-                probes.present(Spool(root))
                 stack.callback(os.close, probes.take_lock(Spool(root)))
                 moved.follow(config.state_of(root), Spool(root))
             books = Books.of(config)

@@ -63,8 +63,11 @@ class Auditor:
     def violations(self) -> Iterator[Violation]:
         """All that is wrong, area by area. What vanishes under the look was taken away by its consumer."""
         owners: dict[str, list[Path]] = defaultdict(list)
-        for work in self.spool.jobs():
-            yield from _guarded("I1", self._name(work.path), self._work(work))
+        if self.spool.work.is_dir():
+            for work in self.spool.jobs():
+                yield from _guarded("I1", self._name(work.path), self._work(work))
+        elif os.path.lexists(self.spool.marker):  # else no daemon has made it yet
+            yield Violation("I1", self._name(self.spool.work), "the folder is missing")
         for folder in finished_folders(self.spool.outbox):
             yield from _guarded("I2", self._name(folder), self._finished(folder, owners))
         yield from self._without_manifest()

@@ -46,6 +46,23 @@ def test_the_demo_may_be_kept_in_a_place_that_is_named_from_here(beside, monkeyp
     assert load(beside.home / "kept" / "stemd.yaml", {}, {}).config.spool == (beside.home / "kept" / "spool",)
 
 
+@pytest.mark.parametrize("command", ["prune", "prune --dry-run", "erase --user ana --yes", "audit spool"])
+def test_a_spool_that_is_not_there_is_no_bug_of_ours(site, command: str):
+    result = site.run(command, "--spool", site.home / "nowhere")
+    assert (result.exit_code, "STEMD-S005" in result.stderr) == (75, True), result.output
+    (site.home / "bare").mkdir()
+    assert "STEMD-S019" in site.run(command, "--spool", site.home / "bare").stderr
+    assert list((site.home / "bare").iterdir()) == []
+
+
+def test_a_new_spool_keeps_its_promises_and_one_without_work_does_not(site):
+    (site.home / "new" / "inbox").mkdir(parents=True)
+    assert "all is well" in site.run("audit spool", "--spool", site.home / "new").stderr
+    site.spool.work.rmdir()
+    result = site.run("audit spool")
+    assert (result.exit_code, result.stdout.splitlines()[0]) == (1, "I1: work: the folder is missing")
+
+
 @pytest.mark.parametrize("name", ["", ".", "/", tempfile.gettempdir()])
 def test_a_configuration_that_is_no_file_is_no_bug_of_ours(site, name: str):
     result = site.run("status", "-c", name)
