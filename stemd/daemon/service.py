@@ -178,7 +178,12 @@ class Service:
         logs.get().info("http_listening", address=port.address)
 
     def _open_control(self, stack: ExitStack) -> None:
-        steering = Steering(self._dispatcher, self._reload, lambda: picture(self._dispatcher, self._alarm).to_dict())
+        steering = Steering(
+            self._dispatcher,
+            self._reload,
+            lambda: picture(self._dispatcher, self._alarm).to_dict(),
+            lambda: self._stopping.ordered,
+        )
         deleting = Deleting(self._dispatcher, self._chronicle, self._books, steering.stop, self.wake)
         stack.callback(deleting.close)
         self._dispatcher.upkeep = deleting.tick

@@ -23,13 +23,20 @@ _HOLDABLE = frozenset({JobState.WAITING, JobState.DEFERRED, JobState.RETRY_WAIT}
 
 
 class Steering:
-    """Answers control messages: ``{"op": …}`` in, a JSON object out; refusals are ``StemdError``."""
+    """Answers control messages: ``{"op": …}`` in, a JSON object out; refusals are ``StemdError``.
+
+    ``stopping`` says whether the daemon was ordered to end.
+    """
 
     def __init__(
-        self, dispatcher: Dispatcher, reload: Callable[[], None], view: Callable[[], Mapping[str, Any]]
+        self,
+        dispatcher: Dispatcher,
+        reload: Callable[[], None],
+        view: Callable[[], Mapping[str, Any]],
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._dispatcher, self._board = dispatcher, dispatcher.board
-        self._reload, self._view = reload, view
+        self._reload, self._view, self._stopping = reload, view, stopping
 
     def answer(self, message: Mapping[str, Any], person: Person) -> Mapping[str, Any]:  # noqa: PLR0911  one line per word
         match message:
@@ -54,6 +61,9 @@ class Steering:
         raise StemdError("STEMD-X001", f"unknown control message {message.get('op')!r}")
 
     def _operate(self, word: str) -> None:
+        if word == "resume" and self._stopping():
+            remedy = "Wait for its end, and start it again."
+            raise StemdError("STEMD-S017", "the daemon is stopping: it takes no more jobs", remedy=remedy)
         if word == "reload":
             self._reload()
         else:

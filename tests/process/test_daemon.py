@@ -246,6 +246,8 @@ def test_a_second_sigterm_stops_now_and_the_next_start_goes_on(tmp_path):
         eventually(daemon.running, 60, "it separates")
         daemon.process.terminate()
         eventually(lambda: daemon.http("/readyz")[0] == 503, 10, "it drains")
+        resumed = daemon.stemd("resume")
+        assert (resumed.returncode, "the daemon is stopping" in resumed.stderr) == (69, True)
         daemon.process.terminate()
         assert daemon.process.wait(timeout=120) == 0
         assert daemon.results() == {}
