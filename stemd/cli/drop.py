@@ -56,6 +56,9 @@ def check(file: Path) -> None:
         raise StemdError("STEMD-S007", f"{shown} is not a regular file")
     if not os.access(file, os.R_OK):
         raise StemdError("STEMD-S006", f"{shown}: mode {stat.filemode(mode)}", remedy="Ask its owner for read access.")
+    if ignore.is_sidecar(file.name):
+        remedy = "Name the recording it stands beside: it goes with it."
+        raise StemdError("STEMD-S009", f"{shown} has the settings of a recording", remedy=remedy)
     if not ignore.is_audio(file.name):
         raise StemdError("STEMD-S009", f"{shown} has no audio suffix")
     if (reason := ignore.ignored(file.name)) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -47,13 +48,15 @@ def submit(
     """Drop FILEs into the inbox, safely; --wait for their stems.
 
     Each is copied under a hidden name, flushed to the disk, and then renamed into place. A folder may be named where it
-    is one job: the stems of a mix, or anything with a job.yaml in it.
+    is one job: the stems of a mix, or anything with a job.yaml in it. A file takes the settings along that stand beside
+    it (song.mp3.job.yaml), unless options say others.
 
     With --wait the exit status is that of the first job that failed (65 bad audio, 69 no daemon, …), 0 if all are done.
     The job's id is known at once with --wait, --json or any setting; else `stemd list` shows it.
     """
     config = options.loaded(config_file, spool).config
     settings = _settings(**{key: given[key] for key in ("engine", "model", "stems", "container")})
+    chosen = bool(settings)
     root = Spool(config.spool[0])
     door, owner = _door(config, given["inbox"], given["user"])
     if owner is not None:
@@ -65,7 +68,8 @@ def submit(
             drop.check_folder(file)
         else:
             drop.check(file)
-    drops = [put(config, root, door, file, settings if staged else None) for file in files]
+    described = {file: None if file.is_dir() else _beside(file, chosen) for file in files}
+    drops = [put(config, root, door, file, settings if staged else None, described[file]) for file in files]
     if not as_json:
         for each in drops:
             report.note(f"dropped {each.path}" + (f" as job {each.job_id}" if each.job_id else ""))
@@ -78,8 +82,16 @@ def submit(
     return wait_for(config, root, drops, as_json)
 
 
-def put(config: Config, root: Spool, door: str | None, file: Path, settings: Mapping[str, Any] | None) -> drop.Drop:
-    """Drop one file behind a door; with ``settings`` (which may be empty) as a staged job with an id of its own."""
+def put(
+    config: Config,
+    root: Spool,
+    door: str | None,
+    file: Path,
+    settings: Mapping[str, Any] | None,
+    described: Mapping[str, Any] | None = None,
+) -> drop.Drop:
+    """Drop one file behind a door; with ``settings`` (which may be empty), or where it is ``described`` already, as a
+    staged job with an id of its own: so song and settings come as one, whatever name is free."""
     probes.present(root)
     folder = root.inbox / door if door else root.inbox
     if not folder.is_dir():
@@ -89,9 +101,32 @@ def put(config: Config, root: Spool, door: str | None, file: Path, settings: Map
     taken = frozenset(config.inboxes) | frozenset(config.users) if door is None else frozenset()
     if file.is_dir():
         return _put_folder(file, folder, taken, settings)
-    if settings is None:
+    if settings is None and described is None:
         return drop.drop_file(file, folder, taken)
-    return drop.drop_job(file, folder, taken, {"job_uuid": new_job_id(), **settings})
+    return drop.drop_job(file, folder, taken, {"job_uuid": new_job_id(), **(described or {}), **(settings or {})})
+
+
+def _beside(file: Path, chosen: bool) -> dict[str, Any] | None:
+    """What the file of settings beside a song says, where there is one, and options have not ``chosen`` others.
+
+    Raises:
+        StemdError: STEMD-S010, it has faults.
+    """
+    path = file.with_name(file.name + ignore.SIDECAR_SUFFIX)
+    if not os.path.isfile(path):  # noqa: PTH113  a name may be too long for one beside it
+        return None
+    if chosen:
+        report.note(f"{path} is left out: the options say what is wanted")
+        return None
+    from stemd.core.config import parse_job, tree
+    from stemd.core.config.jobfile import MAX_BYTES
+
+    with path.open("rb") as stream:
+        data = stream.read(MAX_BYTES + 1)
+    wanted = parse_job(data, path.name).job_uuid
+    report.note(f"{path} goes with it")
+    said = tree.read(data, path.name, MAX_BYTES).data or {}
+    return said if wanted is None else {**said, "job_uuid": wanted}
 
 
 def _put_folder(file: Path, folder: Path, taken: frozenset[str], settings: Mapping[str, Any] | None) -> drop.Drop:

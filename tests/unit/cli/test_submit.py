@@ -290,6 +290,60 @@ def test_wait_finds_a_job_that_was_refused_before_it_had_its_id(site, recording:
     assert "STEMD-P001" in result.stderr
 
 
+def _taken(site, path: Path):
+    """The job that a daemon makes of what lies there."""
+    door = Door(None, site.spool.inbox)
+    found = intake.classify(Sighting(str(path), None, tree=True), door)
+    assert isinstance(found, Candidate)
+    work = claim.claim(site.spool, found, new_job_id())
+    assert work is not None
+    sealed = claim.seal(site.spool, work, load(site.config).config)
+    assert sealed is not None
+    return sealed[1]
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+@pytest.mark.parametrize("text", ["stems: 2\n", "{input: My Song.wav, stems: 2, tags: {artist: ä}}"])
+def test_the_settings_beside_a_song_go_with_it(site, recording: Path, words: list[str], text: str):
+    recording.with_name("My Song.wav.job.yaml").write_text(text)
+    told = [site.run("submit", recording, *words) for _ in range(2)]
+    for result, title in zip(told, ("My Song", "My Song (2)"), strict=True):
+        assert (result.exit_code, "My Song.wav.job.yaml goes with it" in result.stderr) == (0, True), result.output
+        job = _taken(site, site.spool.inbox / title)
+        assert (job.title, job.source.name, job.request.stems) == (title, "My Song.wav", 2)
+        assert job.job_uuid in result.stdout + result.stderr
+    assert names(site.spool.inbox) == set()
+
+
+def test_an_id_in_the_settings_beside_a_song_is_its_id(site, recording: Path):
+    wanted = "0192f0c1-0000-7000-8000-000000000007"
+    recording.with_name("My Song.wav.job.yaml").write_text(f"job_uuid: {wanted}\n")
+    assert site.json("submit", recording)["jobs"][0]["job_uuid"] == wanted
+    assert _taken(site, site.spool.inbox / "My Song").job_uuid == wanted
+
+
+def test_options_win_over_the_settings_beside_a_song_and_say_so(site, recording: Path):
+    recording.with_name("My Song.wav.job.yaml").write_text("stems: 2\n")
+    result = site.run("submit", recording, "--format", "wav")
+    assert "My Song.wav.job.yaml is left out: the options say what is wanted" in result.stderr
+    assert _taken(site, site.spool.inbox / "My Song").request.stems != 2
+
+
+def test_settings_beside_a_song_that_are_at_fault_are_refused_before_the_copy(site, recording: Path):
+    beside = recording.with_name("My Song.wav.job.yaml")
+    beside.write_text("stemms: 2\n")
+    result = site.run("submit", recording)
+    assert (result.exit_code, "STEMD-S010" in result.stderr, "My Song.wav.job.yaml:1:1" in result.stderr) == (
+        65,
+        True,
+        True,
+    )
+    assert "Name the recording" in site.run("submit", beside).stderr
+    assert names(site.spool.inbox) == set()
+    beside.write_text("")
+    assert site.run("submit", recording).exit_code == 0
+
+
 @pytest.fixture
 def stems(tmp_path: Path) -> Path:
     folder = tmp_path / "My Mix"
