@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +17,11 @@ from stemd.core.config.service import Handoff
 from stemd.core.errors import StemdError
 from stemd.ops import logs
 from stemd.ops.post import NotTakenError, post, signature
+from stemd.ops.programs import run_told
 from stemd.spool import durable, handover
 from stemd.spool.layout import Spool, names, safe_title
 
 _PASSED_ON = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ"})
-_SHOWN = 200
 
 #: What is to be handed over, and where its file is: a receiver may add to it what a restart must know.
 Receiver = Callable[[Spool, Path, dict[str, Any]], None]
@@ -68,23 +65,8 @@ def _webhook(settings: Handoff, address: str, spool: Spool, document: Mapping[st
 
 def _command(settings: Handoff, command: tuple[str, ...], spool: Spool, document: Mapping[str, Any]) -> None:
     environment = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
-    try:
-        process = subprocess.Popen(
-            [*command, str(spool.root / document["result"])],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            env={**environment, "STEMD_IDEMPOTENCY_KEY": str(document["key"])}, start_new_session=True,
-        )  # fmt: skip
-    except OSError as error:
-        raise NotTakenError(f"{command[0]}: {error.strerror}") from None
-    try:
-        _, said = process.communicate(_body(spool, document), timeout=settings.timeout)
-    except subprocess.TimeoutExpired:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        raise NotTakenError(f"it ran longer than {settings.timeout:g} s") from None
-    if process.returncode != 0:
-        raise NotTakenError(f"exit status {process.returncode}: {said[-_SHOWN:].decode(errors='replace')}".strip())
+    environment["STEMD_IDEMPOTENCY_KEY"] = str(document["key"])
+    run_told([*command, str(spool.root / document["result"])], _body(spool, document), settings.timeout, environment)
 
 
 def _ticket(settings: Handoff, directory: Path, spool: Spool, path: Path, document: dict[str, Any]) -> None:

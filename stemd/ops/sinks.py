@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from typing import Any
 from stemd.core.alerting import REMINDER, Alert
 from stemd.ops import logs
 from stemd.ops.post import NotTakenError, post
+from stemd.ops.programs import run_told
 from stemd.spool.sidecar import iso
 
 _TIMEOUT = 10.0
@@ -142,16 +142,7 @@ def deliver(sink: tuple[str, ...], alert: Alert) -> None:
             body = json.dumps([_for_alertmanager(alert)]).encode()
             post(f"{address.rstrip('/')}/api/v2/alerts", body, {}, _TIMEOUT)
         case ("command", *command):
-            _run_command(command, json.dumps(document(alert)).encode())
-
-
-def _run_command(command: list[str], body: bytes) -> None:
-    try:
-        done = subprocess.run(command, input=body, capture_output=True, timeout=_TIMEOUT, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NotTakenError(str(error)) from None
-    if done.returncode != 0:
-        raise NotTakenError(f"exit status {done.returncode}: {done.stderr[-200:].decode(errors='replace')}".strip())
+            run_told(command, json.dumps(document(alert)).encode(), _TIMEOUT)
 
 
 def _for_alertmanager(alert: Alert) -> dict[str, Any]:
