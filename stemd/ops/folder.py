@@ -7,17 +7,19 @@ without following a link, and believed only where its own records name the job.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from stemd.core.job import printable
 from stemd.ops.jobs import JobView
 from stemd.spool import beneath
 
 _MOST_JSON = 4 << 20
+_MOST_NUMBER = 1 << 64
 _LOG_BYTES, _LOG_EVENTS = 256 << 10, 300
 #: What a timeline shows of an event. Traces and paths stay in the log.
 _SHOWN = (
@@ -66,7 +68,7 @@ class Folder:
         """The audio files of a finished folder, as its manifest lists them; ``tracks`` are those inside one file."""
         rows = []
         for row in _rows(self.manifest(), "files"):
-            if all(isinstance(row.get(key), kind) for key, kind in _ROW.items()):
+            if all(_fits(row.get(key), kind) for key, kind in _ROW.items()):
                 tracks = [track["stem"] for track in _rows(row, "tracks") if isinstance(track.get("stem"), str)]
                 rows.append({**{key: row[key] for key in _ROW}, **({"tracks": tracks} if tracks else {})})
         return rows
@@ -104,6 +106,15 @@ def _rows(document: Mapping[str, Any] | None, key: str) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
+def _fits(value: Any, kind: type | tuple[type, ...]) -> bool:
+    match value:
+        case str():
+            return kind is str and value == value.encode(errors="ignore").decode()  # halves of characters go nowhere
+        case int() if kind is int:
+            return 0 <= value <= _MOST_NUMBER
+    return isinstance(value, kind)
+
+
 def _event(line: bytes) -> dict[str, Any] | None:
     try:
         event = _parsed(line)
@@ -119,9 +130,19 @@ def _event(line: bytes) -> dict[str, Any] | None:
 
 
 def _parsed(data: bytes) -> Any:
-    """JSON without the numbers that JSON does not have."""
+    """JSON without the numbers that JSON does not have, or that no record of ours can have."""
+    return json.loads(data, parse_constant=_refuse, parse_float=_finite, parse_int=_whole)
 
-    def refuse(name: str) -> None:
-        raise ValueError(name)
 
-    return json.loads(data, parse_constant=refuse)
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    return number if abs(number) <= _MOST_NUMBER else _refuse(text)

@@ -11,7 +11,9 @@ from typing import Any
 from stemd.ops.web.markup import Markup, h
 
 _COLUMNS, _HEIGHT = 400, 100
-_MOST_STEMS, _MOST_POINTS = 64, 20_000
+_MOST_STEMS, _MOST_POINTS, _MOST = 64, 20_000, 1 << 40
+#: How many bits a value may have.
+_BITS = (8, 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,11 @@ def outlines(data: bytes | None) -> list[Outline]:
         channels, length, rate, points = (
             document[key] for key in ("channels", "length", "sample_rate", "samples_per_pixel")
         )
-        values, stems, scale = document["data"], document["stems"], 2 ** (document["bits"] - 1)
+        values, stems, bits = document["data"], document["stems"], document["bits"]
+        scale = 2 ** (bits - 1) if bits in _BITS else 0
         fits = (
-            all(type(each) is int and each > 0 for each in (channels, length, rate, points))
+            scale > 0
+            and all(type(each) is int and 0 < each <= _MOST for each in (channels, length, rate, points))
             and channels <= _MOST_STEMS
             and length <= _MOST_POINTS
             and len(values) == 2 * channels * length

@@ -94,6 +94,29 @@ def test_manifests_that_consumers_changed_are_not_believed(place, manifest):
     assert (answer.status_code, answer.json()["files"]) == (200, [])
 
 
+@pytest.mark.parametrize(
+    ("key", "number"),
+    [
+        ("lufs", "1e999"), ("lufs", "9" * 400), ("peak", "-1e999"), ("frames", "9" * 400), ("frames", "-1"),
+        ("bytes", "9" * 5000), ("sample_rate", "1e999"), ("name", r'"\ud800"'),
+    ],
+)  # fmt: skip
+def test_values_that_no_record_has_are_not_believed(place, key, number):
+    job_id = place.done()
+    folder = place.folder(job_id)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] = manifest["files"][:1]
+    manifest["files"][0][key] = "NUMBER"
+    (folder / "manifest.json").write_text(json.dumps(manifest).replace('"NUMBER"', number))
+    with (folder / "job.log.jsonl").open("a") as log:
+        for beyond in ("9" * 400, "1e999"):
+            log.write(f'{{"at": "x", "event": "y", "progress": {beyond}}}\n')
+    answer = place.get(f"/api/jobs/{job_id}")
+    assert (answer.status_code, answer.json()["files"]) == (200, [])
+    assert [event["event"] for event in answer.json()["timeline"]] == ["claimed", "separated"]
+    assert place.get(f"/jobs/{job_id}", headers={"accept": "text/html"}).status_code == 200
+
+
 def test_the_folder_of_another_job_is_not_this_ones(place):
     ours, theirs = place.done("ana", "ours"), place.done("ana", "theirs")
     place.folder(ours).rename(place.spool.root / "away")
