@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import PurePath
 from typing import BinaryIO
 
@@ -26,20 +28,29 @@ from stemd.ops.web.site import Heard, Site
 _BLOCK = 256 << 10
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _MOST_LISTENINGS = 1024
+#: So many seconds after an access was told of the next request is another.
+_LISTENING = 3600.0
+#: Who gets so much of a file at once gets it anew.
+_NEARLY_ALL = 0.9
+
+#: Called with the part of a file that goes out, and the file's size.
+Sends = Callable[[range, int], None]
 
 
 class Listeners:
-    """Who has been told of: a player asks for a file in many parts, and that is one access, until another is told."""
+    """Who has been told of: a player asks for a file in many parts, and that is one access, for an hour."""
 
     def __init__(self, heard: Heard) -> None:
-        self._heard, self._told = heard, OrderedDict[tuple[str | None, str | None, str], None]()
+        self._heard, self._told = heard, OrderedDict[tuple[str | None, str | None, str], float]()
 
-    def listens(self, person: Person, job: JobView, name: str, *, first: bool) -> None:
-        """Tell of an access; ``first``: it is to the beginning of the file."""
-        key = (person.name, job.job_uuid, name)
-        if first or key not in self._told:
+    def listens(self, person: Person, job: JobView, name: str, part: range, size: int) -> None:
+        """Tell of it if ``part`` of a file of ``size`` bytes is an access: the beginning, nearly all, or the first."""
+        key, now = (person.name, job.job_uuid, name), time.monotonic()
+        told = self._told.get(key)
+        if part.start == 0 or len(part) >= _NEARLY_ALL * size or told is None or now - told > _LISTENING:
             self._heard(person, job, name)
-        self._told[key] = None
+            self._told[key] = now
+            self._told.move_to_end(key)
         if len(self._told) > _MOST_LISTENINGS:
             self._told.popitem(last=False)
 
@@ -63,16 +74,14 @@ def routes(site: Site) -> list[BaseRoute]:
         if descriptor is None:
             raise StemdError("STEMD-S015", "there is no such file")
         opened = os.fdopen(descriptor, "rb", buffering=0)
-        if audio:
-            begin = request.headers.get("range", "bytes=0-")
-            listeners.listens(person, job, name, first=begin.startswith("bytes=0-") and request.method == "GET")
-        return answer(request, opened, name)
+        tell: Sends = partial(listeners.listens, person, job, name) if audio else lambda part, size: None
+        return answer(request, opened, name, tell)
 
     return [Route("/jobs/{job_id}/files/{name}", file)]
 
 
-def answer(request: Request, opened: BinaryIO, name: str) -> Response:
-    """The open file, or the part of it that is asked for (RFC 9110 §14); closes it."""
+def answer(request: Request, opened: BinaryIO, name: str, sends: Sends) -> Response:
+    """The open file, or the part of it that is asked for (RFC 9110 §14); closes it. ``sends`` hears of it before."""
     facts = os.fstat(opened.fileno())
     tag = f'"{facts.st_ino:x}-{facts.st_size:x}-{facts.st_mtime_ns:x}"'
     headers = {
@@ -96,6 +105,11 @@ def answer(request: Request, opened: BinaryIO, name: str) -> Response:
     if request.method == "HEAD":
         opened.close()
         return Response(status_code=status, headers=headers)
+    try:
+        sends(range(begin, end), facts.st_size)
+    except BaseException:
+        opened.close()
+        raise
     return StreamingResponse(_blocks(opened, begin, end), status, headers)
 
 

@@ -2,8 +2,11 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
+
+from stemd.ops.web import files
 
 SOUND = b"fLaC the sound of vocals" * 100
 
@@ -57,6 +60,36 @@ def test_each_access_to_audio_is_told_once(place):
     client.get(f"/jobs/{job_id}/files/peaks.json")
     client.head(f"/jobs/{job_id}/files/vocals.flac")
     assert place.heard == [("ana", job_id, "vocals.flac"), ("ana", job_id, "drums.flac")]
+
+
+def test_who_gets_nearly_all_of_it_again_is_told_of_again(place):
+    job_id = place.done()
+    client, path = place.as_("ana"), f"/jobs/{job_id}/files/vocals.flac"
+    for wanted in ("bytes=0-99", "bytes=100-200", "bytes=1-", "bytes= 0-", f"bytes=-{len(SOUND)}", "bytes=00-5", "x"):
+        client.get(path, headers={"range": wanted})
+    assert len(place.heard) == 6, "all but the second"
+    client.get(path, headers={"range": f"bytes={len(SOUND) // 2}-"})
+    assert len(place.heard) == 6
+
+
+def test_who_comes_back_later_is_told_of_again(place, monkeypatch):
+    clock = SimpleNamespace(now=1e6)
+    monkeypatch.setattr(files, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    job_id = place.done()
+    client = place.as_("ana")
+    for later, heard in [(0, 1), (3000, 1), (700, 2), (10, 2), (86_400, 3)]:
+        clock.now += later
+        client.get(f"/jobs/{job_id}/files/vocals.flac", headers={"range": "bytes=100-200"})
+        assert len(place.heard) == heard, later
+
+
+def test_where_no_sound_goes_out_nobody_is_told(place):
+    path = f"/jobs/{place.done()}/files/vocals.flac"
+    client = place.as_("ana")
+    tag = client.head(path).headers["etag"]
+    client.get(path, headers={"range": "bytes=99999-"})
+    client.get(path, headers={"if-none-match": tag})
+    assert place.heard == []
 
 
 def test_nothing_is_heard_that_could_not_be_told(place):
