@@ -21,6 +21,8 @@ from stemd.spool.intents import Intent
 
 #: How long the inbox is left alone after the disk refused a claim (seconds).
 _AFTER_FAILED_CLAIM = 5.0
+#: Why a person keeps it.
+_HELD, _DRAINING = "held back: `stemd release` lets it in", "stemd drains: `stemd resume` lets it in"
 
 
 class Admission:
@@ -39,29 +41,29 @@ class Admission:
                 scanner.look_again()
         self._ended = ended
 
-    def take_in(self, now: float) -> None:
-        """Look at the inboxes that are due at ``now`` (monotonic seconds)."""
+    def take_in(self, now: float, takes: bool = True) -> None:
+        """Look at the inboxes that are due at ``now`` (monotonic seconds); take what is complete, if it ``takes``."""
         metrics = self._board.metrics
         for scanner in self.scanners:
             if now >= scanner.due():
                 with metrics.scan_seconds.time():
                     for found in scanner.scan():
-                        self._take(scanner, found)
+                        self._take(scanner, found, takes)
                 metrics.scan_success.set_to_current_time()
 
     def rest(self) -> None:
         """The inboxes are left alone on purpose: nobody is to take that for a loop that hangs."""
         self._board.metrics.scan_success.set_to_current_time()
 
-    def _take(self, scanner: Scanner, found: Candidate | Refusal) -> None:
+    def _take(self, scanner: Scanner, found: Candidate | Refusal, takes: bool) -> None:
         claims = self._board.metrics.claims
         if isinstance(found, Refusal):
             claims.labels("refused").inc()
             logs.get().warning("entry_refused", path=found.path, code=found.error.code, reason=found.error.message)
             return
         intent = scanner.intent(found.path)
-        if intent is Intent.HOLD:
-            scanner.keep(found.path, "held back: `stemd release` lets it in")
+        if intent is Intent.HOLD or not takes:
+            scanner.keep(found.path, _HELD if intent is Intent.HOLD else _DRAINING)
             return
         user = ownership.of_entry(self._board.config, found.door.name, found.path)
         verdict = self._quotas.at_door(user) if intent is None else Admit()

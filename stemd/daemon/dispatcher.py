@@ -32,7 +32,7 @@ _DEFERRED_AT_ONCE = 200
 
 
 class Dispatcher:
-    """Moves jobs along. ``draining``: nothing new is taken or started; ``suspended``: nor is it while one erases.
+    """Moves jobs along. ``draining``: nothing new is taken or started; ``suspended``: nor looked at, while one erases.
 
     ``upkeep`` is called at each turn with the time (monotonic seconds). ``progressed``: the last turn went through
     scanning, starting and looking after what runs; what the disk refuses one job is no more than that job's trouble.
@@ -70,9 +70,9 @@ class Dispatcher:
         now = time.monotonic()
         takes = not (self.draining or self.suspended)
         well = survives(self._count_anew, now)
-        if not takes:
+        if self.suspended:
             self.admission.rest()
-        scanned = not takes or survives(self.admission.take_in, now)
+        scanned = self.suspended or survives(self.admission.take_in, now, takes)
         for part in (self.sealer.tick, self.upkeep, self._end_waits, self._end_deferrals, self.scaling.look):
             well &= survives(part, now)
         started = not takes or survives(self._start, now)
@@ -111,7 +111,7 @@ class Dispatcher:
 
     def _pause(self, now: float) -> float:
         due = [now + 1.0, self.runs.governor.next_look(), self._statuses_due]
-        if not (self.draining or self.suspended):
+        if not self.suspended:
             due += [scanner.due() for scanner in self.scanners]
         if (look := self.sealer.next_look()) is not None:
             due.append(look)

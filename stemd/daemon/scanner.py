@@ -268,7 +268,7 @@ class Scanner:
         entries = [
             {
                 "name": encode_name(self._name(Path(path))),
-                "state": (JobState.WAITING if isinstance(reason, StemdError) else JobState.HELD).value,
+                "state": (JobState.HELD if self.intent(Path(path)) is Intent.HOLD else JobState.WAITING).value,
                 "reason": reason.to_dict() if isinstance(reason, StemdError) else None,
             }
             for path, reason in self._kept.items()

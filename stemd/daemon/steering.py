@@ -68,6 +68,8 @@ class Steering:
             self._reload()
         else:
             self._dispatcher.draining = word == "drain"
+            for scanner in self._dispatcher.scanners:
+                scanner.look_again()
 
     def _live(self, job_id: str, person: Person) -> Live:
         live = self._board.get(job_id)

@@ -67,7 +67,7 @@ class Metrics(Families):
     scan_seconds = histogram("scan_duration_seconds", "Time of one look at all inboxes.", buckets=_SCAN_SECONDS)
     scan_success = gauge(
         "scan_last_success_timestamp_seconds",
-        "When the last look at all inboxes ended, or was left out on purpose (drain).",
+        "When the last look at all inboxes ended, or was left out on purpose (an erasure).",
     )
     claims = counter(
         "claims_total", "Claims of complete entries.", {"result": ("claimed", "lost", "refused", "duplicate")}

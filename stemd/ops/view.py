@@ -47,4 +47,5 @@ class DaemonView:
             return f"not ready: {self.reason}"
         running, waiting = self.jobs.get("running", 0), self.jobs.get("waiting", 0)
         rest = sum(self.jobs.values()) - running - waiting
-        return f"{running} running, {waiting} waiting" + (f", {rest} otherwise held up" if rest else "")
+        found = f"{running} running, {waiting} waiting" + (f", {rest} otherwise held up" if rest else "")
+        return f"draining: {found}" if self.draining else found

@@ -99,6 +99,25 @@ def test_the_oldest_file_has_a_time_until_it_is_taken(tmp_path):
         eventually(lambda: daemon.metric("stemd_inbox_oldest_file_timestamp_seconds") == 0, 30, "nothing waits")
 
 
+def test_a_drain_looks_at_the_inboxes_and_takes_nothing(tmp_path):
+    oldest, files = "stemd_inbox_oldest_file_timestamp_seconds", 'stemd_inbox_files{{state="{}"}}'.format
+    with Daemon(tmp_path, defaults=STUB) as daemon:
+        daemon.stemd("drain", check=True)
+        status, said = daemon.http("/readyz")
+        assert (status, said.strip()) == (503, "draining: 0 running, 0 waiting")
+        song = write_wav(daemon.spool.inbox / "song.wav", seconds=0.5)
+        eventually(lambda: daemon.metric(files("kept")) == 1, 30, "it is seen, and stays")
+        assert daemon.metric(oldest) > 0
+        assert "stemd resume" in daemon.stemd("why", str(song)).stdout
+        song.unlink()
+        eventually(lambda: (daemon.metric(oldest), daemon.metric(files("kept"))) == (0, 0), 60, "and seen to be gone")
+        write_wav(daemon.spool.inbox / "other.wav", seconds=0.5)
+        eventually(lambda: daemon.metric(files("kept")) == 1, 30)
+        assert daemon.metric('stemd_claims_total{result="claimed"}') == 0
+        daemon.stemd("resume", check=True)
+        eventually(daemon.results, 60, "it is let in")
+
+
 def test_the_last_line_of_a_job_says_all_there_is_to_say(day):
     ended = {line["outcome"]: line for line in day.events("job_ended")}
     done, failed = ended["done"], ended["failed"]

@@ -1,7 +1,7 @@
 """One turn of the loop: trouble of one job or one part is that one's alone, and the watchdog hears of progress only."""
 
 from types import SimpleNamespace
-from unittest.mock import Mock
+from unittest.mock import ANY, Mock
 
 import pytest
 
@@ -20,7 +20,7 @@ DISK = StemdError("STEMD-S014", "append to 'attempts': Input/output error")
 PARTS = ("take_in", "upkeep", "seal", "assign", "finish", "enforce", "reconcile")
 
 
-def turn(fails: str, **state):
+def turn(fails: str | None, **state):
     """A dispatcher whose parts are told apart; ``fails`` is the one that the disk stops."""
     done = []
 
@@ -54,12 +54,20 @@ def test_the_disk_keeps_no_part_from_its_turn_but_the_one_it_refuses(fails):
     assert dispatcher.progressed is (fails not in {"take_in", "assign", "enforce"})
 
 
-@pytest.mark.parametrize("why", ["draining", "suspended"])
-def test_what_takes_nothing_on_purpose_starts_nothing_and_that_is_progress(why):
-    dispatcher, done = turn("take_in", **{why: True})
+def test_while_one_erases_nothing_is_looked_at_or_started_and_that_is_progress():
+    dispatcher, done = turn("take_in", suspended=True)
     assert dispatcher.tick() == 0.0
     assert not {"take_in", "assign"} & set(done)
     assert dispatcher.admission.rest.called
+    assert dispatcher.progressed
+
+
+def test_a_drain_starts_nothing_and_looks_without_taking():
+    dispatcher, done = turn(None, draining=True)
+    dispatcher.admission.take_in = Mock()
+    assert dispatcher.tick() == 0.0
+    assert "assign" not in done
+    dispatcher.admission.take_in.assert_called_once_with(ANY, False)
     assert dispatcher.progressed
 
 

@@ -44,6 +44,8 @@ def test_a_view_is_never_changed():
             DaemonView(True, jobs={"running": 1, "held": 1, "retry_wait": 2}),
             "1 running, 0 waiting, 3 otherwise held up",
         ),
+        (DaemonView(True, draining=True, jobs={"running": 1}), "draining: 1 running, 0 waiting"),
+        (DaemonView(reason="stopping", draining=True), "not ready: stopping"),
     ],
 )
 def test_the_state_in_one_sentence(view, sentence):
