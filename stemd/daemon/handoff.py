@@ -39,7 +39,7 @@ _AT_ONCE = 4
 
 @dataclass(slots=True, order=True)
 class _Item:
-    """One hand-over, and when it is to be tried (monotonic).
+    """One hand-over, when it is to be tried (monotonic), and when its job ended, once that has been read.
 
     ``unsaved`` is what its file should say, where the disk has refused it: who has taken it is not told again for that.
     """
@@ -49,6 +49,7 @@ class _Item:
     spool: Spool = field(compare=False)
     tries: int = field(default=0, compare=False)
     unsaved: dict[str, Any] | None = field(default=None, compare=False)
+    ended: float | None = field(default=None, compare=False)
 
 
 class Handing:
@@ -144,6 +145,9 @@ class Handing:
         waiting = [(spool, path) for spool in self._spools for path in handover.waiting(spool)]
         self.pending = len(waiting)
         self._metrics.handoffs_pending.set(len(waiting))
+        known = (self._known.get(path) for _, path in waiting)
+        ended = (item.ended for item in known if item is not None and item.ended is not None)
+        self._metrics.handoff_oldest.set(min(ended, default=0.0))
         return waiting
 
     def _one(self) -> bool:
@@ -174,6 +178,7 @@ class Handing:
         if document is None or not handover.due(item.spool, document):
             return False  # it is gone, or its job's end is not certain yet: then the next look finds it once more
         settings = self._config().handoff
+        item.ended = datetime.fromisoformat(document["ended_at"]).timestamp()
         facts = {"job_uuid": document["job_uuid"], "user_id": document["user_id"]}
         try:
             self._hand_over(item, document, facts)
@@ -182,7 +187,7 @@ class Handing:
         except Exception as error:
             if not isinstance(error, NotTakenError | StemdError | OSError):
                 logs.get().error("handoff_failed", **facts, exc_info=True)
-            return self._not_taken(item, document, facts | {"reason": str(error)}, settings.keep, delay)
+            return self._not_taken(item, facts | {"reason": str(error)}, time.time() - item.ended, settings.keep, delay)
         with self._lock:
             self.pending = max(0, self.pending - 1)
             self._metrics.handoffs_pending.set(self.pending)
@@ -218,11 +223,8 @@ class Handing:
         if not item.path.exists() or is_buried(Books.of(self._config()), document["job_uuid"]):
             raise ForgottenError
 
-    def _not_taken(
-        self, item: _Item, document: dict[str, Any], facts: dict[str, Any], keep: float, delay: float
-    ) -> bool:
+    def _not_taken(self, item: _Item, facts: dict[str, Any], age: float, keep: float, delay: float) -> bool:
         self._metrics.handoffs.labels("not_taken").inc()
-        age = time.time() - datetime.fromisoformat(document["ended_at"]).timestamp()
         if age > keep:
             self._metrics.handoffs.labels("given_up").inc()
             logs.get().error("handoff_given_up", **facts, hours=round(age / 3600, 1))

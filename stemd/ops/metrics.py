@@ -117,7 +117,10 @@ class Metrics(Families):
     )
     alerts_firing = gauge("alerts_firing", "1 while an alert of stemd's own fires.", {"alert": tuple(SEVERITIES)})
     handoffs = counter("handoff_total", "Hand-overs, and tries of them.", {"result": HANDED})
-    handoffs_pending = gauge("handoff_pending", "Hand-overs that no receiver has taken yet.")
+    handoffs_pending = gauge("handoff_pending", "Hand-overs that not all receivers have taken yet.")
+    handoff_oldest = gauge(
+        "handoff_oldest_timestamp_seconds", "When the job ended whose hand-over waits for the longest; 0: none does."
+    )
 
     # ---- workers
     workers = gauge("workers", "Worker processes.", {"engine": ENGINES, "state": _WORKER_STATES})

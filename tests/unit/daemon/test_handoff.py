@@ -45,10 +45,10 @@ class Desk:
         """Failed ones wait for this share of the longest time they may."""
         monkeypatch.setattr(handoff, "random", SimpleNamespace(random=lambda: share))
 
-    def note(self):
+    def note(self, ended=4e9):
         job = new_job_id()
         document = {"key": f"{job}.0", "job_uuid": job, "user_id": "ana", "state": "done", "result": "outbox/ana/song"}
-        durable.write_json(self.path(job), {**document, "ended_at": sidecar.iso(0 + 4e9)})
+        durable.write_json(self.path(job), {**document, "ended_at": sidecar.iso(ended)})
         return job
 
     def path(self, job):
@@ -139,6 +139,29 @@ def test_once_knows_what_is_left(desk):
     desk.turns(1)
     assert desk.handing.settled(60.0)
     assert desk.handing.pending == 0
+
+
+def test_where_one_of_two_receivers_never_takes_it_the_oldest_grows_old(desk):
+    desk.ways = {"command": lambda document: None, "webhook": refuse}
+    oldest, other = desk.note(ended=3e9), desk.note(ended=3.5e9)
+    metrics, look = desk.handing._metrics.registry, desk.handing.wake
+    exported = lambda: metrics.get_sample_value("stemd_handoff_oldest_timestamp_seconds")  # noqa: E731
+    desk.turns(2)
+    look()
+    desk.turns(1)
+    assert exported() == 3e9
+    desk.path(oldest).unlink()
+    look()
+    desk.turns(1)
+    assert exported() == 3.5e9
+    desk.ways["webhook"] = lambda document: None
+    for item in desk.handing._line:
+        item.due = 0.0
+    desk.turns(2)
+    assert not desk.path(other).exists()
+    look()
+    desk.turns(1)
+    assert exported() == 0
 
 
 # ---- forgotten
