@@ -71,16 +71,15 @@ class Canary:
         self._lost_at += passed
         if self._next is not None:
             self._next += passed
-        self._metrics.canary_at.set(0 if self._board.config.alerts.canary is None else self._at)
+        self._tell()
 
     def fly(self, now: float) -> None:
         """Send one, if it is due and the last one is not still on its way; ``now`` is monotonic seconds."""
         settings, self._looked = self._board.config.alerts.canary, now
+        self._tell()
         if settings is None:
-            self._metrics.canary_at.set(0)
             self._next = None
             return
-        self._metrics.canary_at.set(self.at)
         if self._next is None:
             self._next = now + min(_FIRST, settings.every)
             self._lost_at = self._next + max(_PATIENCE, 2 * settings.every)  # of an earlier daemon's
@@ -91,6 +90,11 @@ class Canary:
             _drop(self._spools[0])
         except OSError as error:
             logs.get().warning("canary_failed", reason=f"it cannot be dropped: {error.strerror}")
+
+    def _tell(self) -> None:
+        settings = self._board.config.alerts.canary
+        self._metrics.canary_at.set(0 if settings is None else self._at)
+        self._metrics.canary_every.set(0 if settings is None else settings.every)
 
     def _is_on_its_way(self, now: float) -> bool:
         """Whether the last one still waits to be taken, is being sealed, or is a job; one that is lost is put away."""

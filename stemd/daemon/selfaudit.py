@@ -46,8 +46,7 @@ class SelfAudit:
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        every = self._config().self_audit.every
-        pause = min(_FIRST, every)
+        pause = min(_FIRST, self._every())
         while not self._stop.wait(pause):
             try:
                 self._look()
@@ -55,7 +54,12 @@ class SelfAudit:
                 return
             except Exception:
                 logs.get().error("self_audit_failed", exc_info=True)
-            pause = self._config().self_audit.every
+            pause = self._every()
+
+    def _every(self) -> float:
+        every = self._config().self_audit.every
+        self._metrics.audit_every.set(every)
+        return every
 
     def _look(self) -> None:
         started = time.monotonic()

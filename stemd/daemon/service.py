@@ -237,6 +237,7 @@ class Service:
             for found in recover.recover(spool, progress, self._dispatcher.board.jobs):
                 survives(self._dispatcher.takeover.recovered, spool, found)
             settle_statuses(spool, self._dispatcher.board.jobs)
+        self._metrics.scan_success.set_to_current_time()  # what recovery took was no standstill
         self._metrics.ready.set(1)
         self._view = picture(self._dispatcher, self._alarm)  # who waited for the manager's word finds /health ready
         self._manager.ready()

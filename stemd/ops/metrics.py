@@ -23,10 +23,9 @@ from stemd.spool.holdings import AREAS
 from stemd.spool.ignore import Ignored
 from stemd.spool.recover import Found
 
-#: Why a name in an inbox is left alone, and what the file systems asked about their room are for.
+#: Why a name in an inbox is left alone, and what comes of a hand-over.
 IGNORED = tuple(reason.value for reason in Ignored)
 HANDED = ("taken", "not_taken", "given_up")
-ROLES = ("spool", "state", "models")
 _JOB_SECONDS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
 _STAGE_SECONDS = (0.1, 0.5, 1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
 _FSYNC_SECONDS = (0.0001, 0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 30)
@@ -115,6 +114,7 @@ class Metrics(Families):
         "canary_last_success_timestamp_seconds",
         "When the canary last came through (later by what was drained since); 0: there is none.",
     )
+    canary_every = gauge("canary_interval_seconds", "How often a canary is sent; 0: there is none.")
     alerts_firing = gauge("alerts_firing", "1 while an alert of stemd's own fires.", {"alert": tuple(SEVERITIES)})
     handoffs = counter("handoff_total", "Hand-overs, and tries of them.", {"result": HANDED})
     handoffs_pending = gauge("handoff_pending", "Hand-overs that not all receivers have taken yet.")
@@ -147,21 +147,22 @@ class Metrics(Families):
     job_peak = histogram("job_peak_rss_bytes", "Peak memory of one run.", {"engine": ENGINES}, buckets=_PEAK_BYTES)
 
     # ---- engines
-    engine_up = gauge("engine_up", "1 if all is there that the engine needs to start.", {"engine": ENGINES})
+    engine_up = gauge("engine_up", "1 if all is there that the engine needs to start.", {"engine": OPEN})
     model_present = gauge(
         "model_present", "1 if the model's weights are in the store.", {"engine": OPEN, "model": OPEN}
     )
 
     # ---- the spool
-    free_bytes = gauge("filesystem_free_bytes", "Room on the file system of …; of several, the least.", {"role": ROLES})
+    free_bytes = gauge("filesystem_free_bytes", "Room on the file system of …; of several, the least.", {"role": OPEN})
     free_inodes = gauge(
-        "filesystem_free_inodes", "Inodes free on the file system of …; of several, the fewest.", {"role": ROLES}
+        "filesystem_free_inodes", "Inodes free on the file system of …; of several, the fewest.", {"role": OPEN}
     )
     fsync_seconds = histogram("fsync_duration_seconds", "Time of each flush by the daemon.", buckets=_FSYNC_SECONDS)
     fsync_errors = counter("fsync_errors_total", "Flushes by the daemon that failed.")
     violations = counter("invariant_violations_total", "Promises found broken.", {"invariant": _INVARIANTS})
     broken = gauge("invariants_broken", "Places that break a promise, at the last look.", {"invariant": _INVARIANTS})
     audited = gauge("self_audit_last_success_timestamp_seconds", "When the last self-audit ended.")
+    audit_every = gauge("self_audit_interval_seconds", "The time between two self-audits.")
 
     # ---- what is kept
     retention_deleted = counter("retention_deleted_total", "What retention has deleted.", {"area": AREAS})
@@ -172,6 +173,8 @@ class Metrics(Families):
         self._build.labels(__version__, platform.python_version()).set(1)
         self._started.set(time.time())
         self.reload_ok.set(1)
+        for missed_from_now in (self.scan_success, self.audited):
+            missed_from_now.set_to_current_time()
 
     def render(self) -> bytes:
         """The exposition text (Prometheus text format 0.0.4, UTF-8)."""

@@ -137,6 +137,7 @@ def test_the_canary_goes_the_whole_way_and_leaves_nothing(tmp_path):
         eventually(lambda: "mine" in daemon.results(), 60, "somebody's song in its inbox is a job like any other")
         last = daemon.metric("stemd_canary_last_success_timestamp_seconds")
         assert last > daemon.metric("stemd_start_timestamp_seconds")
+        assert daemon.metric("stemd_canary_interval_seconds") == 1
         counted = 'stemd_jobs_completed_total{engine="stub",outcome="done"}'
         eventually(lambda: daemon.metric(counted) == 1, 60, "it is counted, and it alone")
         eventually(lambda: daemon.metric("stemd_job_end_to_end_seconds_count") == 1)
@@ -149,3 +150,4 @@ def test_the_canary_goes_the_whole_way_and_leaves_nothing(tmp_path):
         assert [json.loads(each.read_text())["user_id"] for each in tickets.glob("[!.]*")] == ["canary"]
         assert daemon.events("canary_failed") == []
         eventually(lambda: daemon.metric("stemd_canary_last_success_timestamp_seconds") == 0, 30, "it is off")
+        assert daemon.metric("stemd_canary_interval_seconds") == 0

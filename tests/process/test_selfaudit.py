@@ -16,6 +16,7 @@ def test_a_damaged_result_is_counted_and_told_once(tmp_path):
         eventually(lambda: daemon.events("self_audit"), 30, "it looked")
         last = "stemd_self_audit_last_success_timestamp_seconds"
         assert daemon.metric(last) > daemon.metric("stemd_start_timestamp_seconds")
+        assert daemon.metric("stemd_self_audit_interval_seconds") == 0.5
         assert daemon.metric('stemd_invariants_broken{invariant="I2"}') == 0
         stem = daemon.spool.outbox / "everyone" / "song" / "vocals.flac"
         whole = stem.read_bytes()

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -27,6 +28,7 @@ def used():
     metrics.scan_success.set_to_current_time()
     metrics.oldest_file.set_to_current_time()
     metrics.canary_at.set_to_current_time()
+    metrics.handoff_oldest.set_to_current_time()
     metrics.claims.labels("claimed").inc()
     metrics.attempts.labels("demucs", "done").inc()
     metrics.wait.observe(1)
@@ -126,7 +128,18 @@ def test_every_series_of_a_closed_set_is_there_from_the_start():
         first = {tuple(s.labels.values()) for m in metrics.made[row.name].collect() for s in m.samples if s.labels}
         assert not row.labels or first, row.name
     known_later = {"stemd_build_info", "stemd_watch_mode", "stemd_stage_duration_seconds", "stemd_model_present"}
+    known_later |= {"stemd_engine_up", "stemd_filesystem_free_bytes", "stemd_filesystem_free_inodes"}
     assert open_rows == known_later  # a label of open values is an exception to be argued
+
+
+def test_what_nobody_has_measured_yet_alarms_nobody():
+    """A scrape may come before recovery is over: 0 would be no room, an engine that is gone, a look decades ago."""
+    began, metrics = time.time(), Metrics(("demucs",))
+    text = metrics.render().decode()
+    for name in ("stemd_engine_up", "stemd_filesystem_free_bytes", "stemd_filesystem_free_inodes"):
+        assert not re.search(f"^{name}[ {{]", text, re.MULTILINE)
+    for name in ("scan", "self_audit"):
+        assert metrics.registry.get_sample_value(f"stemd_{name}_last_success_timestamp_seconds") >= began
 
 
 def test_workers_are_counted_in_the_states_there_are():
