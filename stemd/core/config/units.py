@@ -22,6 +22,7 @@ _BYTES = {
 }  # fmt: skip
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])\s*")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+_URL = re.compile(r"https?://(\[[^\s\]]+\]|[^\s/?#@:\[\]]+)(:\d+)?([/?#]\S*)?")
 _NAME = re.compile(r"[^\W_](?:[\w.@+ -]*[\w@+-])?")
 _TEMPORARY = re.compile(
     r"\.(?:part|partial|filepart|crdownload|download|opdownload|aria2|tmp|temp|bak)$", re.IGNORECASE
@@ -220,9 +221,14 @@ def loopback(text: str) -> bool:
 
 
 def url(value: Any) -> str:
-    """An ``http://`` or ``https://`` address."""
-    if isinstance(value, str) and re.fullmatch(r"https?://[^\s/]+\S*", value):
+    """An ``http://`` or ``https://`` address. One with a name or password is not shown: the log is no place for it."""
+    if isinstance(value, str) and _URL.fullmatch(value):
         return value
+    if isinstance(value, str) and "@" in value:
+        raise ValueError(
+            "must be an http:// or https:// address without NAME:PASSWORD@: stemd logs in nowhere; `handoff.key_file` "
+            "signs hand-overs, and a command can log in"
+        )
     raise ValueError(f"must be an http:// or https:// address, not {show(value)}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,31 @@ def test_a_safe_name_is_one_plain_part_of_a_path(text: str) -> None:
 def test_names_that_are_not(bad: object) -> None:
     with pytest.raises(ValueError, match="name"):
         units.name(bad)
+
+
+@pytest.mark.parametrize(
+    "good",
+    ["http://h", "https://example.org/hook?a=b@c", "http://127.0.0.1:9093/", "https://[::1]:8/x", "http://h/@ana",
+     "http://h#x"],
+)  # fmt: skip
+def test_addresses(good: str) -> None:
+    assert units.url(good) == good
+
+
+@pytest.mark.parametrize("bad", ["http://", "ftp://h", "h", "http:///x", "http://h:p/x", "http://h /x", 5, None])
+def test_what_is_no_address(bad: object) -> None:
+    with pytest.raises(ValueError, match="http://"):
+        units.url(bad)
+
+
+@pytest.mark.parametrize(
+    "bad", ["http://bot:s3cret@host/", "https://s3cret@host", "http://bot:s3cr/et@host/", "ftp://bot:s3cret@host"]
+)
+@pytest.mark.parametrize("of", [units.url, lambda address: units.sinks([{"webhook": address}])])
+def test_a_password_in_an_address_is_refused_and_not_shown(of: Callable[[str], object], bad: str) -> None:
+    with pytest.raises(ValueError, match="without NAME:PASSWORD@") as refused:
+        of(bad)
+    assert "s3cr" not in str(refused.value)
 
 
 def test_a_root_that_is_a_link_is_where_it_leads(tmp_path: Path) -> None:
