@@ -12,18 +12,19 @@ import sdnotify
 _FIRST_HANDED_OVER = 3
 
 
-def handed_over() -> socket.socket | None:
-    """The listening socket that the service manager opened for this process (socket activation), if it did.
+def handed_over() -> list[socket.socket]:
+    """The listening sockets that the service manager opened for this process (socket activation), if it did.
 
-    The variables that name it are used up: they must not be taken for those of a process started from here.
+    The variables that name them are used up: they must not be taken for those of a process started from here.
     """
     names = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
     process, count, _ = (os.environ.pop(name, "") for name in names)
-    if process != str(os.getpid()) or not count.isdigit() or int(count) < 1:
-        return None
-    listening = socket.socket(fileno=_FIRST_HANDED_OVER)
-    listening.set_inheritable(False)
-    return listening
+    if process != str(os.getpid()) or not count.isdigit():
+        return []
+    sockets = [socket.socket(fileno=_FIRST_HANDED_OVER + number) for number in range(int(count))]
+    for listening in sockets:
+        listening.set_inheritable(False)
+    return sockets
 
 
 class ServiceManager:

@@ -158,11 +158,12 @@ class Service:
     def _open_port(self, stack: ExitStack) -> None:
         listen = self._config.http.listen
         listening = handed_over()
-        if self._once or (listening is None and listen is None):
+        if self._once or not (listening or listen):
             return
-        listening = listening or web.bind(str(listen))
+        listening = listening or [web.bind(str(listen))]
         health = Health(self._config, self._spools, self._config.paths.models)
-        local = self._config.http.tokens == "auto" and web.is_loopback(web.address(listening))
+        addresses = [web.address(each) for each in listening]
+        local = self._config.http.tokens == "auto" and all(map(web.is_loopback, addresses))
         site = web.Site(
             lambda: self._view,
             lambda: self._config,
@@ -172,10 +173,11 @@ class Service:
             heard=self._chronicle.heard,
             refused=self._chronicle.turned_away,
         )
-        port = web.Port(web.application(site), listening)
+        port = web.Port(web.application(site), *listening)
         port.start()
         stack.callback(port.stop)
-        logs.get().info("http_listening", address=port.address)
+        for address in addresses:
+            logs.get().info("http_listening", address=address)
 
     def _open_control(self, stack: ExitStack) -> None:
         steering = Steering(

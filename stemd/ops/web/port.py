@@ -1,4 +1,4 @@
-"""A listening socket and the thread that serves it. What connects costs a bounded number of files and threads."""
+"""Listening sockets and the thread that serves them. What connects costs a bounded number of files and threads."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ _THREADS = 4
 class Port:
     """Serves ``app`` on ``listening`` from ``start`` to ``stop``."""
 
-    def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
-        self._socket = listening
+    def __init__(self, app: ASGIApp, *listening: socket.socket) -> None:
+        self._sockets = listening
         config = uvicorn.Config(
             app,
             http=_Connection,
@@ -49,7 +49,8 @@ class Port:
 
     @property
     def address(self) -> str:
-        return address(self._socket)
+        """That of the first socket."""
+        return address(self._sockets[0])
 
     def start(self) -> None:
         self._thread.start()
@@ -57,14 +58,15 @@ class Port:
     def stop(self) -> None:
         self._server.should_exit = True
         self._thread.join(timeout=5)
-        self._socket.close()
+        for listening in self._sockets:
+            listening.close()
 
     def _run(self) -> None:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
         anyio.to_thread.current_default_thread_limiter().total_tokens = _THREADS
-        await self._server.serve(sockets=[self._socket])
+        await self._server.serve(sockets=list(self._sockets))
 
 
 class _Connection(H11Protocol):

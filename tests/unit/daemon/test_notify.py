@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from types import SimpleNamespace
 
@@ -15,19 +16,24 @@ from stemd.daemon.notify import ServiceManager
 from tests.support.audio import write_wav
 from tests.support.daemon import Daemon, eventually
 
-#: Does what systemd does for a socket unit: the listening socket is descriptor 3, and the variables name this process.
+#: Does what systemd does for a socket unit: listening sockets are descriptors 3, 4 …; the variables name this process.
 _HAND_OVER = """
 import os, sys
-os.dup2(int(sys.argv[1]), 3)
-os.environ.update(LISTEN_PID=os.environ.get("FOR", str(os.getpid())), LISTEN_FDS="1", LISTEN_FDNAMES="stemd.socket")
+sockets = [os.dup(int(number)) for number in sys.argv[1].split(",")]
+far = [os.dup2(number, 50 + place) for place, number in enumerate(sockets)]
+for place, number in enumerate(far):
+    os.dup2(number, 3 + place)
+pid = os.environ.get("FOR", str(os.getpid()))
+os.environ.update(LISTEN_PID=pid, LISTEN_FDS=str(len(far)), LISTEN_FDNAMES="stemd.socket")
+for number in far:
+    os.close(number)
 os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 _TELL = """
 import os
 from stemd.daemon.notify import handed_over
-listening = handed_over()
-print(listening and listening.getsockname()[1], listening and listening.get_inheritable(), "LISTEN_FDS" in os.environ)
+print([(each.getsockname()[1], each.get_inheritable()) for each in handed_over()], "LISTEN_FDS" in os.environ)
 """
 
 
@@ -95,38 +101,60 @@ def test_without_a_manager_nothing_happens(monkeypatch):
 
 
 def hand_over(listening, *arguments, **more):
-    command = [sys.executable, "-c", _HAND_OVER, str(listening.fileno()), *arguments]
+    numbers = [each.fileno() for each in listening]
+    command = [sys.executable, "-c", _HAND_OVER, ",".join(map(str, numbers)), *arguments]
     return subprocess.Popen(
-        command, pass_fds=[listening.fileno()], env={**os.environ, **more},
+        command, pass_fds=numbers, env={**os.environ, **more},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
-def test_a_socket_that_is_handed_over_is_taken_once_and_not_passed_on():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        assert hand_over(listening, "-c", _TELL).communicate(timeout=300)[0] == f"{port} False False\n"
+@pytest.fixture
+def two():
+    """Two listening sockets, and their ports."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        yield [one, other], [each.getsockname()[1] for each in (one, other)]
 
 
-def test_a_socket_for_another_process_is_left_alone():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        assert hand_over(listening, "-c", _TELL, FOR="1").communicate(timeout=300)[0] == "None None False\n"
+def test_sockets_that_are_handed_over_are_taken_once_and_not_passed_on(two):
+    sockets, (one, other) = two
+    said = hand_over(sockets, "-c", _TELL).communicate(timeout=300)[0]
+    assert said == f"[({one}, False), ({other}, False)] False\n"
+    assert hand_over(sockets[:1], "-c", _TELL).communicate(timeout=300)[0] == f"[({one}, False)] False\n"
 
 
-def test_the_daemon_serves_on_the_socket_it_is_given(tmp_path):
+def test_a_socket_for_another_process_is_left_alone(two):
+    assert hand_over(two[0], "-c", _TELL, FOR="1").communicate(timeout=300)[0] == "[] False\n"
+
+
+def test_the_daemon_serves_on_all_sockets_it_is_given(tmp_path, two):
     daemon = Daemon(tmp_path, defaults={"engine": "stub", "model": "stub"}, http={"listen": None})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}/livez"
-        process = hand_over(listening, "-m", "stemd", "run", "-c", str(daemon.config))
-        try:
-            with opener.open(address, timeout=300) as answer:  # waits in the socket's queue until the daemon serves
+    sockets, ports = two
+    process = hand_over(sockets, "-m", "stemd", "run", "-c", str(daemon.config))
+    try:
+        for port in ports:  # who asks waits in the socket's queue until the daemon serves
+            with opener.open(f"http://127.0.0.1:{port}/livez", timeout=60) as answer:
                 assert answer.read() == b"ok\n"
+    finally:
+        process.terminate()
+        output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    assert all(f'"address": "127.0.0.1:{port}"' in output for port in ports)
+
+
+def test_one_socket_that_others_can_reach_and_every_request_needs_a_token(tmp_path):
+    settings = {"users": {"ana": {"token_sha256": "0" * 64}}}
+    daemon = Daemon(tmp_path, defaults={"engine": "stub", "model": "stub"}, http={"listen": None}, **settings)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with socket.create_server(("127.0.0.1", 0)) as near, socket.create_server(("0.0.0.0", 0)) as far:
+        process = hand_over([near, far], "-m", "stemd", "run", "-c", str(daemon.config))
+        try:
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                opener.open(f"http://127.0.0.1:{near.getsockname()[1]}/health", timeout=60)
         finally:
             process.terminate()
-            output = process.communicate(timeout=300)[0]
-    assert process.returncode == 0, output
-    assert f'"address": "{address[7:-6]}"' in output
+            process.communicate(timeout=300)
 
 
 def test_a_long_drain_asks_for_time(tmp_path, heard):
