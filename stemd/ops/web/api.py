@@ -52,7 +52,7 @@ def listing(site: Site, request: Request) -> dict[str, object]:
     limit, offset = number(query.get("limit"), _PAGE, _LARGEST_PAGE), number(query.get("offset"), 0, 1 << 30)
     counts, found = listing_of(site, request)
     rest = [(key, value) for key, value in query.multi_items() if key != "offset"]
-    more = offset + limit < len(found)
+    more = limit > 0 and offset + limit < len(found)
     return {
         "schema_version": SCHEMA_VERSION,
         "total": len(found),

@@ -34,6 +34,8 @@ def test_pages_follow_each_other(place):
         seen += [job["job_uuid"] for job in page["jobs"]]
         path = page["next"]
     assert seen == made[::-1]
+    counted = place.get("/api/jobs?limit=0").json()
+    assert (counted["total"], counted["jobs"], counted["next"]) == (5, [], None), "there is no next page of nothing"
 
 
 @pytest.mark.parametrize("query", ["state=lost", "limit=-1", "limit=1001", "offset=x", "limit=%D9%A3", "order=name"])
