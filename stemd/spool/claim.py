@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stemd.core import compliance
-from stemd.core.config import Config, JobFile, parse_job
+from stemd.core.config import Config, JobFile, parse_job, tree
 from stemd.core.errors import StemdError
 from stemd.core.job import Job, JobId, JobState, Length, Source, decode_name, encode_name
 from stemd.core.policy import permit
@@ -34,6 +34,8 @@ from stemd.spool.survey import survey
 MOST_INPUTS = 128
 #: More of a job description is not read; the parser refuses long before.
 _MOST_DESCRIPTION = 1 << 20
+#: Nor of a preset that lies beside the stems.
+_MOST_PRESET = 1 << 18
 
 
 class AcknowledgedError(Exception):
@@ -158,7 +160,7 @@ def seal(
     if request.art is not None:
         sources.regular_beneath(root, request.art)
     if takes_several(request.engine):
-        inputs = _several(work, root, _input_names(root, description, staged), length)
+        inputs = _several(work, root, _input_names(root, description, staged, request.options), length)
         source = sources.together(root, work, inputs) if inputs else None
     else:
         inputs = {}
@@ -231,8 +233,10 @@ def _input_name(description: JobFile | None, name: str, staged: bool) -> str:
     return description.input
 
 
-def _input_names(root: Path, description: JobFile | None, staged: bool) -> Mapping[str, str]:
-    """The files of a mix by role: as the description says, else every recording in the folder."""
+def _input_names(
+    root: Path, description: JobFile | None, staged: bool, options: Mapping[str, Any]
+) -> Mapping[str, str]:
+    """The files of a mix by role: as the description says, else every recording in the folder but its reference."""
     if not staged:
         remedy = "Put its stems into a folder and drop that: see docs/mix.md."
         raise StemdError("STEMD-S010", "a mix is of several recordings; this is a file by itself", remedy=remedy)
@@ -241,10 +245,24 @@ def _input_names(root: Path, description: JobFile | None, staged: bool) -> Mappi
     named = description.inputs if description is not None else None
     if isinstance(named, Mapping):
         return named
-    if not (files := named or survey(root).recordings):
+    references = frozenset() if named else _references(root, options)
+    files = named or [name for name in survey(root).recordings if name not in references]
+    if not files:
         remedy = "Put the stems into the folder and drop it again."
         raise StemdError("STEMD-S010", "there is no recording in the folder to mix", remedy=remedy)
     return by_role(files)
+
+
+def _references(root: Path, options: Mapping[str, Any]) -> frozenset[str]:
+    """The recordings to come near to, which are no stems: those of the options, and of a preset in the folder."""
+    layers, preset = [options], options.get("preset")
+    if isinstance(preset, str) and os.path.lexists(root / preset):
+        with suppress(StemdError), sources.opened(sources.regular_beneath(root, preset)) as file:
+            content = tree.read(file.read(_MOST_PRESET + 1), preset, _MOST_PRESET).data  # its faults are the engine's
+            layers += [content] if isinstance(content, dict) else []
+    given = [layer.get("reference") for layer in layers]
+    files = [each.get("file") for each in given if isinstance(each, Mapping)]
+    return frozenset(os.path.normpath(file) for file in files if isinstance(file, str))
 
 
 def _several(

@@ -250,6 +250,14 @@ def test_a_reference_that_is_no_recording_is_named(studio, files):
         studio.mix(files, {"reference": {"file": "ref.wav"}})
 
 
+def test_a_reference_that_would_be_mixed_is_refused(studio):
+    files = studio.write(SHORT)
+    reference = {"file": str(files["bass"].relative_to(studio.folder))}
+    with pytest.raises(StemdError, match=r"bass\.wav.* as the stem 'bass'") as caught:
+        studio.mix(files, {"reference": reference})
+    assert "inputs" in caught.value.remedy
+
+
 @pytest.mark.parametrize("role", ["final_mix", "final_mix_16", "Report", "waveform", "peaks", "BASS"])
 def test_no_stem_is_called_like_a_result(studio, files, role):
     with pytest.raises(StemdError, match=role):

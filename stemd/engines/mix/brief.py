@@ -77,14 +77,13 @@ def brief_of(request: MixRequest) -> Brief:
     settings = parse(options, {} if given is not None else presets.load(preset, request.find))
     _check_rate(settings.sample_rate)
     check_roles(settings, request.inputs)
-    reference = settings.reference.file if settings.reference else None
     return Brief(
         "none: parameters were given" if given is not None else str(preset),
         settings,
         _formats(settings, request),
         settings.sample_rate if settings.sample_rate != "source" else request.output.sample_rate,
         _parameters(given, request) if given is not None else None,
-        request.find(reference) if reference else None,
+        _reference(settings, request),
         tuple(warnings),
     )
 
@@ -95,6 +94,18 @@ def _check_names(request: MixRequest) -> None:
     alike = Counter(role.casefold() for role in request.inputs)
     if twice := [role for role in request.inputs if alike[role.casefold()] > 1]:
         raise StemdError("STEMD-E004", f"the roles {twice[0]!r} and {twice[1]!r} differ in capitals only")
+
+
+def _reference(settings: Settings, request: MixRequest) -> Path | None:
+    """The recording to come near to, which is none of the stems."""
+    if settings.reference is None or settings.reference.file is None:
+        return None
+    name = settings.reference.file
+    path = request.find(name)
+    if mixed := [role for role, each in request.inputs.items() if each.path == path]:
+        message = f"options.reference.file: {name!r} would be mixed into the song, as the stem {mixed[0]!r}"
+        raise StemdError("STEMD-E004", message, remedy="Leave it out of `inputs`, or switch `reference` off.")
+    return path
 
 
 def _check_rate(rate: int | str) -> None:

@@ -56,6 +56,68 @@ def test_a_mix_has_its_files_by_role(way, description, roles):
     assert Job.from_dict(json.loads(work.job.read_text())) == job
 
 
+REFERENCE = {"file": "./kick.wav", "strength": 1}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"reference": REFERENCE},
+        {"reference": REFERENCE, "parameters": "report.json"},
+        {"preset": "own.yaml"},
+        {"preset": "own.yaml", "reference": None},
+    ],
+)
+def test_the_recording_to_come_near_to_is_no_stem(way, options):
+    way.configure(defaults__engine="mix")
+    folder = drop(way, {"options": options})
+    (folder / "own.yaml").write_text(json.dumps({"reference": REFERENCE}))
+    _, job = way.sealed(folder)
+    assert {source.name for source in job.inputs.values()} == {"Song - vocals.wav", "hats.wav"}
+    assert set(job.inputs) == {"vocals", "drums"}, "named as if it were not there"
+
+
+def test_an_inbox_may_name_the_recording_to_come_near_to(way):
+    way.configure(**{"inboxes.mixes.engine": "mix", "inboxes.mixes.options": {"reference": REFERENCE}})
+    (way.spool.inbox / "mixes").mkdir()
+    folder = drop(way, name="mixes/a mix")
+    work = claim.claim(way.spool, replace(way.candidate(folder, "mixes"), kind=Kind.STAGED), "0" * 8)
+    assert set(way.seal(work)[1].inputs) == {"vocals", "drums"}
+
+
+def test_who_names_the_inputs_is_believed(way):
+    """Whether a stem can be the reference is for the engine to say."""
+    way.configure(defaults__engine="mix")
+    description = {"options": {"reference": REFERENCE}, "inputs": ["kick.wav", "hats.wav"]}
+    assert set(way.sealed(drop(way, description))[1].inputs) == {"kick", "hats"}
+
+
+def test_a_reference_alone_is_nothing_to_mix(way):
+    way.configure(defaults__engine="mix")
+    folder = drop(way, {"options": {"reference": REFERENCE}})
+    for name in ("hats.wav", "Song - vocals.wav"):
+        (folder / name).unlink()
+    with pytest.raises(StemdError, match="no recording in the folder to mix"):
+        way.sealed(folder)
+
+
+@pytest.mark.parametrize("content", [b"[", b"- a", b"reference: kick.wav", b"reference: {file: 5}", b"\xff"])
+def test_a_preset_that_makes_no_sense_is_left_to_the_engine(way, content):
+    way.configure(defaults__engine="mix")
+    folder = drop(way, {"options": {"preset": "own.yaml"}})
+    (folder / "own.yaml").write_bytes(content)
+    assert len(way.sealed(folder)[1].inputs) == 3
+
+
+@pytest.mark.parametrize("preset", ["", ".", "../own.yaml", "a\0b", "x" * 5000, "link.yaml", "gone.yaml"])
+def test_a_preset_is_looked_for_in_the_folder_only(way, preset):
+    way.configure(defaults__engine="mix")
+    (way.spool.inbox / "own.yaml").write_text(json.dumps({"reference": REFERENCE}))
+    folder = drop(way, {"options": {"preset": preset}})
+    (folder / "link.yaml").symlink_to("../own.yaml")
+    assert len(way.sealed(folder)[1].inputs) == 3
+
+
 def test_its_identity_is_the_roles_and_what_the_files_hold(way):
     _, job = sealed(way, {"engine": "mix", "inputs": {"a": "kick.wav", "b": "hats.wav"}})
     drop_again = [{"a": "hats.wav", "b": "kick.wav"}, {"a": "kick.wav", "c": "hats.wav"}, {"a": "kick.wav"}]
