@@ -156,6 +156,29 @@ def test_no_file_has_peaks_above_the_ceiling_however_hot_and_wide(studio, stems)
     assert [file.name for file in mixed.result.files] == [f"final_mix.{codec}" for codec in codecs]
 
 
+@needs_ffmpeg
+@pytest.mark.parametrize(("target", "reached"), [(-11.0, True), (-8.0, False)])
+def test_a_lossy_file_limited_lower_keeps_its_loudness_or_a_warning_says_what_it_has(studio, stems, target, reached):
+    noise = 0.06 * np.random.default_rng(3).standard_normal((3 * RATE, 2))
+    dense = {**stems, "drums": (stems["drums"] + noise * (np.arange(3 * RATE) % 11_025 < 3000)[:, None])}
+    codecs = ("wav", "ogg", "opus", "mp3")
+    options = {"preset": "loud", "align": None, "export": {"formats": [{"codec": codec} for codec in codecs]}}
+    mixed = studio.mix(dense, over(options, {"master": {"loudness": {"target_lufs": target}}}))
+    assert any(row["lowered_db"] > 0 for row in mixed.report["files"]), "else nothing is shown"
+    for file, row in zip(mixed.result.files, mixed.report["files"], strict=True):
+        reading = ebur128.read(studio.folder, decoded(mixed.folder / file.name, file.sample_rate), file.sample_rate)
+        assert reading.peak <= -1.0, file.name
+        assert row["gain_db"] == 0, file.name
+        if reached:
+            assert reading.integrated == pytest.approx(target, abs=0.25), file.name
+        elif file.name.endswith("wav"):
+            assert file.name not in mixed.warnings, "what the whole mix lacks is said once"
+        else:
+            assert f"{file.name} has {row['decoded']['integrated_lufs']:.1f} LUFS instead of" in mixed.warnings
+            assert reading.integrated > mixed.report["master"]["measured"]["integrated_lufs"] - 1.2
+    assert ("LUFS" in mixed.warnings) is not reached
+
+
 def test_a_target_out_of_reach_is_told(studio, stems):
     quiet = {role: frames * np.float32(0.01) for role, frames in stems.items()}
     mixed = studio.mix(quiet, {"preset": "transparent", "master": {"loudness": {"target_lufs": -3.0}}})

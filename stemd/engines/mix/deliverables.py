@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MIX = "final_mix"
 REPORT, PEAKS, PICTURE = "report.json", "peaks.json", "waveform.png"
 _LOSSLESS = ("wav", "flac")
+_NEAR_LU = 0.2
+"""What a file's loudness may be off without a word about it."""
 
 
 @dataclass(slots=True)
@@ -58,7 +60,10 @@ class Deliverables:
         """Write the audio files, and read each back."""
         art = cover.load(self.request.art) if self.request.art else None
         for opened, wanted in self._wanted(art):
-            self.made.append(export(Stream(opened, self.rate, self.frames), wanted, advance))
+            lower = None
+            if wanted.ceiling_dbtp is not None:
+                lower = partial(rendering.lower, self.shelf, self.parameters.master, self.rate)
+            self.made.append(export(Stream(opened, self.rate, self.frames, lower), wanted, advance))
 
     def result(self, timings: Mapping[str, float], warnings: list[str]) -> MixResult:
         """Write the documents and say what there is."""
@@ -122,14 +127,23 @@ class Deliverables:
         return {key: value for key, value in sorted(common) if key.upper() != "TITLE"}
 
     def _unreached(self) -> list[str]:
+        """What the mix, or a file of it, lacks of the loudness asked for."""
         loudness = (self.shelf.fact(rendering.MASTER) or {}).get("loudness", {})
         wanted = self.parameters.master.loudness
-        if wanted is None or loudness.get("reached", True):
+        if wanted is None or not loudness:
             return []
         if loudness["measured_lufs"] is None:
             return ["the mix is silent, or too short to have a loudness: its level is as it was"]
-        found = f"{loudness['measured_lufs']:.1f} LUFS instead of {wanted.target_lufs:g}"
-        return [f"the loudness asked for was not reached: it is {found}"]
+        warnings, due, near = [], wanted.target_lufs, max(_NEAR_LU, wanted.tolerance_lu)
+        if not loudness["reached"]:
+            due, near = loudness["measured_lufs"], _NEAR_LU
+            found = f"{due:.1f} LUFS instead of {wanted.target_lufs:g}"
+            warnings.append(f"the loudness asked for was not reached: it is {found}")
+        for each in self.made:
+            lufs = each.measured.integrated_lufs
+            if each.file.stem == MIX and lufs is not None and abs(lufs - due) > near:
+                warnings.append(f"{each.file.name} has {lufs:.1f} LUFS instead of {due:.1f}")
+        return warnings
 
     def _write(self, name: str, data: bytes) -> None:
         path: Path = self.request.out / name

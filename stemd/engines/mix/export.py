@@ -1,4 +1,4 @@
-"""A stream as a finished file: encoded, read back, measured, and made softer where the file could not hold it."""
+"""A stream as a finished file: encoded, read back, measured, and limited lower where the file could not hold it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,9 @@ from stemd.engines.mix.settings import Format
 if TYPE_CHECKING:
     from stemd.engines.base import Frames
 
-_MOST_TRIES = 4
+_MOST_TRIES = 5
+_MOST_LIMITED = 3
+"""So many of the writings may be of a stream limited lower; what is above its ceiling then is made softer."""
 _MARGIN_DB = 0.2
 """Meters of true peaks differ by this much: what is to be below the ceiling by any of them must be this far below."""
 _BELOW_DB = 0.1
@@ -37,11 +39,16 @@ _TINY = 1e-30
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Stereo audio to be read as often as needed: each ``open`` gives the same ``frames`` at ``rate`` Hz, in blocks."""
+    """Stereo audio to be read as often as needed: each ``open`` gives the same ``frames`` at ``rate`` Hz, in blocks.
+
+    ``lower`` gives what opens it limited by so many dB more, as loud as it can be then; ``on_block`` is its second
+    argument, for the frames of each block it looks at. Without it the stream can only be made softer.
+    """
 
     open: Callable[[], Iterator[Frames]]
     rate: int
     frames: int
+    lower: Callable[[float, Callable[[int], None]], Callable[[], Iterator[Frames]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,33 +69,39 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A finished file as it decodes. ``gain_db`` (≤ 0): how much softer than the stream, after ``tries`` writings."""
+    """A finished file as it decodes, after ``tries`` writings.
+
+    ``gain_db`` (≤ 0): how much softer than the stream; ``lowered_db``: how much lower than that it was limited.
+    """
 
     file: StemFile
     measured: Measured
     gain_db: float
     tries: int
+    lowered_db: float = 0.0
     warnings: tuple[str, ...] = ()
 
 
 def export(stream: Stream, wanted: Wanted, on_block: Callable[[int], None]) -> Exported:
     """Write ``wanted`` from ``stream`` and read it back; ``on_block`` gets the frames done, each of the stream's twice.
 
-    It gets more of them where the file is written again, softer: samples beyond the full scale of a file,
-    and a lossy file whose true peak comes out above the ceiling (``_MOST_TRIES`` in all, then it stays with a warning).
+    It gets more of them where the file is written again: softer, for samples beyond the full scale of a file, and
+    limited lower or else softer, a lossy file whose true peak comes out above the ceiling (``_MOST_TRIES`` in all, then
+    it stays with a warning).
 
     Raises:
         StemdError: STEMD-A006 (no such form), STEMD-R003, STEMD-S013, STEMD-S014.
     """
     bits = wanted.format.bits
     target = choose(Output(wanted.format.codec, "32f" if bits == 32 else str(bits)), stream.rate)
-    name, ceiling, gain_db, warnings = wanted.path.name, wanted.ceiling_dbtp, 0.0, []
+    name, ceiling, gain_db, lowered_db, warnings = wanted.path.name, wanted.ceiling_dbtp, 0.0, 0.0, []
 
     def done(frames: int) -> None:
         on_block(frames * stream.rate // target.rate)
 
+    source = stream
     for tries in itertools.count(1):
-        written, peak = _written(stream, wanted, target, gain_db, done)
+        written, peak = _written(source, wanted, target, gain_db, done)
         if (clipped_db := _clipped_db(peak, target)) > 0:
             gain_db -= clipped_db
             warnings.append(f"{name} would have clipped: it is {clipped_db:.1f} dB softer")
@@ -98,12 +111,17 @@ def export(stream: Stream, wanted: Wanted, on_block: Callable[[int], None]) -> E
         measured = reading.meter.measured()
         excess_db = _excess_db(measured, ceiling)
         if target.lossy and excess_db > -_MARGIN_DB and tries < _MOST_TRIES:
-            gain_db -= excess_db + _MARGIN_DB + _BELOW_DB
+            too_high_db = excess_db + _MARGIN_DB + _BELOW_DB
+            if stream.lower and tries <= _MOST_LIMITED:
+                lowered_db += too_high_db
+                source = replace(stream, open=stream.lower(lowered_db, on_block))
+            else:
+                gain_db -= too_high_db
             continue
         if excess_db > 0:
             warnings.append(f"{name} has a true peak {excess_db:.2f} dB above the {ceiling} dBTP it should hold")
         break
-    return Exported(file, measured, gain_db, tries, tuple(warnings))
+    return Exported(file, measured, gain_db, tries, lowered_db, tuple(warnings))
 
 
 def _written(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -105,6 +106,17 @@ def master(shelf: Shelf, settings: Master, rate: int, taps: Callable[[], Tap], a
         )
     if source == TONED:
         shelf.drop(TONED, MASTER)
+
+
+def lower(shelf: Shelf, settings: Master, rate: int, by_db: float, advance: Advance) -> Callable[[], Iterator[Frames]]:
+    """What opens the master limited again, ``by_db`` below its ceiling, and as loud as it was where that can be."""
+    assert settings.limiter is not None
+    limiter = replace(settings.limiter, ceiling_dbtp=settings.limiter.ceiling_dbtp - by_db)
+    lufs, wanted = shelf.fact(MASTER)["loudness"]["measured_lufs"], settings.loudness
+    again = Master(loudness=replace(wanted, target_lufs=lufs) if wanted and lufs is not None else None, limiter=limiter)
+    opened = partial(shelf.read, MASTER)
+    solution = solve(opened, again, rate, advance)
+    return lambda: limited(opened, solution.gain_db, again, rate)[1]
 
 
 def _seen(blocks: Iterable[Frames], tap: Tap, advance: Advance) -> Iterator[Frames]:

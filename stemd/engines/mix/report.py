@@ -115,5 +115,6 @@ def _file(made: Exported) -> dict[str, Any]:
         "frames": made.file.frames,
         "gain_db": round(made.gain_db, 3),
         "tries": made.tries,
+        "lowered_db": round(made.lowered_db, 3),
         "decoded": made.measured.to_dict(),
     }

@@ -158,6 +158,26 @@ def test_a_lossy_file_holds_its_ceiling_by_anyones_meter(tmp_path, form, seed):
     assert found.gain_db > -4
 
 
+@pytest.mark.parametrize("helps", [True, False])
+def test_a_lossy_file_is_of_a_stream_limited_lower_and_softer_only_where_that_does_not_help(tmp_path, helps):
+    frames = hot(2.0, 0)
+    asked: list[float] = []
+
+    def lower(by_db: float, on_block):
+        asked.append(by_db)
+        most = np.float32(10 ** (-by_db / 20) * np.abs(frames).max()) if helps else np.float32(9)
+        return lambda: blocks(np.clip(frames, -most, most), 65_536)
+
+    free, _ = made(tmp_path, frames, Format("mp3"))
+    ceiling = free.measured.true_peak_dbtp - 0.7
+    whole = replace(of(frames), lower=lower)
+    found = export(whole, wanted(tmp_path, Format("mp3"), ceiling_dbtp=ceiling), lambda count: None)
+    assert found.measured.true_peak_dbtp <= ceiling and not found.warnings
+    assert asked == sorted(asked) and found.lowered_db == asked[-1] > 0
+    assert (found.gain_db == 0) is helps
+    assert found.tries == len(asked) + (1 if helps else 2)
+
+
 def test_a_ceiling_that_cannot_be_held_is_a_warning(tmp_path, monkeypatch):
     monkeypatch.setattr("stemd.engines.mix.export._MOST_TRIES", 1)
     found, _ = made(tmp_path, hot(1.0, 0), Format("ogg"), ceiling_dbtp=-6.0)
