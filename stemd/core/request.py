@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stemd.core.errors import StemdError
 from stemd.core.job import JobId, Limits, Output, Request
+from stemd.core.layers import over
 
 if TYPE_CHECKING:
     from stemd.core.config import Config
@@ -104,7 +105,7 @@ def resolve(config: Config, inbox: str | None, job: JobFile | None = None, user:
         model=model,
         stems=stems,
         output=_output(config, inbox, job, engine),
-        options=_over(box.options if home == engine else {}, job.options or {}),
+        options=over(box.options if home == engine else {}, job.options or {}),
         limits=_lowest((operator, box.limits, *most, job.limits or Limits())),
         priority=_priority(job.priority, _first(box.priority, 5), quota.priority if quota else None),
         tags=dict(job.tags or {}),
@@ -214,15 +215,6 @@ def _output(config: Config, inbox: str | None, job: JobFile, engine: str) -> Out
     return Output(
         *(_first(*(getattr(layer, key) for layer in layers)) for key in ("format", "bit_depth", "sample_rate"))
     )
-
-
-def _over(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """``change`` laid over ``base``, mappings key by key."""
-    merged = {**base, **change}
-    for key in base.keys() & change.keys():
-        if isinstance(base[key], Mapping) and isinstance(change[key], Mapping):
-            merged[key] = _over(base[key], change[key])
-    return merged
 
 
 def _minimum(values: Iterable[Any]) -> Any:

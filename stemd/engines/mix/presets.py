@@ -10,7 +10,7 @@ from typing import Any
 
 from stemd.core.config import read_mapping
 from stemd.core.errors import StemdError
-from stemd.engines.mix.settings import over
+from stemd.core.layers import over
 
 #: Levels of the stems against each other (LUFS): a vocal in front, the bass under the drums.
 _TARGETS = {"vocals": -18.0, "drums": -20.0, "bass": -21.0, "guitar": -23.0, "piano": -23.0, "other": -22.0}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stemd.core.layers import over
 from stemd.core.stem_roles import FAMILIES, family
 from stemd.engines.mix.parameters import Compressor, DeEsser, Filter, Master, Saturation
 from stemd.engines.mix.reading import bounds, chosen, ranged, read
@@ -149,17 +150,6 @@ def parse(options: Mapping[str, Any], preset: Mapping[str, Any]) -> Settings:
     tracks = merged.get("track")
     if isinstance(tracks, dict):
         for role in tracks.keys() - {*FAMILIES}:
-            base = tracks.get(family(role))
-            if isinstance(tracks[role], Mapping) and isinstance(base, Mapping):
-                tracks[role] = over(base, tracks[role])
+            tracks.update(over({role: tracks.get(family(role))}, {role: tracks[role]}))
     settings: Settings = read(Settings, merged, "options")
     return settings
-
-
-def over(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """``change`` laid over ``base``, mappings key by key; ``true`` leaves a mapping as it is, all else replaces it."""
-    merged = {**base, **change}
-    for key in base.keys() & change.keys():
-        if isinstance(base[key], Mapping) and (change[key] is True or isinstance(change[key], Mapping)):
-            merged[key] = over(base[key], {} if change[key] is True else change[key])
-    return merged

@@ -75,6 +75,22 @@ def test_options_merge_within_one_engine() -> None:
     assert resolve(settings, "m", JobFile(engine="demucs")).options == {}
 
 
+def test_what_an_inbox_switches_off_a_job_switches_on() -> None:
+    off = {"masking": {"enabled": False, "max_db": 9}, "spatial": None, "master": {"limiter": {"enabled": False}}}
+    settings = config(inboxes={"m": {"engine": "mix", "options": off}})
+
+    def options(**job: Any) -> Any:
+        return resolve(settings, "m", JobFile(options=job)).options
+
+    assert options() == off
+    assert options(masking={"max_db": 6})["masking"] == {"max_db": 6}
+    assert options(masking=True)["masking"] == {"max_db": 9}
+    assert options(masking={"enabled": False})["masking"] == off["masking"]
+    assert options(spatial={})["spatial"] == {}
+    assert options(master={"width": 1.2})["master"] == {"limiter": {"enabled": False}, "width": 1.2}
+    assert options(master={"limiter": {}})["master"] == {"limiter": {}}
+
+
 def test_the_rest_is_layered_key_by_key() -> None:
     settings = config(
         defaults={"output": {"format": "wav", "bit_depth": 24, "mode": "0660", "group": "studio"}, "source": "delete"},

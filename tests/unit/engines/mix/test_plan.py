@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -158,6 +159,23 @@ def test_true_keeps_what_a_preset_says_and_a_role_what_its_family_has():
     assert lead.gain_db == 1.5
     assert lead.comp == parse({}, streaming).of_track("vocals").comp
     assert parse({"auto_gain": False, "masking": None, "align": {"enabled": False}}, streaming).auto_gain is None
+
+
+@pytest.mark.parametrize("off", [None, False, {"enabled": False}])
+@pytest.mark.parametrize("again", [{"max_db": 6}, {"enabled": True, "max_db": 6}])
+def test_what_a_preset_s_file_switches_off_is_on_where_the_job_sets_it(tmp_path, off, again):
+    own = {"preset": "streaming", "masking": off, "master": {"limiter": off}, "align": off, "track": {"vocals": off}}
+    (tmp_path / "own.json").write_text(json.dumps(own))
+    preset = presets.load("own.json", lambda name: tmp_path / name)
+    asleep = parse({}, preset)
+    assert (asleep.masking, asleep.master.limiter, asleep.align, asleep.of_track("vocals").comp) == (None,) * 4
+    job = {"masking": again, "master": {"limiter": {"ceiling_dbtp": -2}}, "track": {"lead_vocal": {"gain_db": 1.5}}}
+    awake = parse(job, preset)
+    assert awake.masking.max_db == 6
+    assert awake.master.limiter.ceiling_dbtp == -2
+    assert awake.align is None
+    assert awake.of_track("lead_vocal").gain_db == 1.5
+    assert parse({"masking": True}, preset).masking is not None
 
 
 def test_parameters_of_a_report_come_back_as_they_were():
