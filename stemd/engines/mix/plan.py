@@ -18,7 +18,7 @@ from stemd.engines.mix.tonal import balance
 _DEFAULT_TARGET = -22.0
 _MONO, _OUT_OF_PHASE = 0.9999, -0.1
 _LEAST_SHAPING = 0.25
-_MOST_TRIM = 12.0
+_MOST_TRIM = 24.0
 #: The loudness that can be asked for.
 _SOFTEST, _LOUDEST = -60.0, -3.0
 _MOST_SHAPING = 6.0
@@ -72,7 +72,7 @@ def plan(
     reference: Analysis | None = None,
 ) -> Plan:
     """Decide everything from the figures of the ``stems``, and of the ``reference`` to come near to."""
-    gains = _auto_gains(settings, stems)
+    gains, held = _auto_gains(settings, stems)
     tracks = {}
     for role, stem in stems.items():
         own = settings.of_track(role)
@@ -91,44 +91,53 @@ def plan(
         )
     for role, filters in balance(settings, stems, tracks, rate, reference).items():
         tracks[role] = replace(tracks[role], tonal=filters)
-    warnings = [*_warnings(stems)]
+    warnings = [*_warnings(stems), *held]
     if reference is not None and reference.measured.integrated_lufs is None:
         warnings.append("the reference is silent, or too short to have a loudness: nothing was taken from it")
     return Plan(Parameters(tracks, _masking(settings, stems), _master(settings, reference)), tuple(warnings))
 
 
-def trimmed(
-    parameters: Parameters, before: Mapping[str, float | None], after: Mapping[str, float | None]
-) -> Parameters:
+def trimmed(parameters: Parameters, before: Mapping[str, float | None], after: Mapping[str, float | None]) -> Plan:
     """With every trim known: what brings each stem from the loudness it has ``after`` its effects to the planned one.
 
-    Both are integrated loudness in LUFS; what has none stays as it is.
+    Both are integrated loudness in LUFS; what has none stays as it is, and so does a trim that was given.
     """
-    tracks = {}
+    tracks, warnings = {}, []
     for role, track in parameters.tracks.items():
         was, is_now, trim = before[role], after[role], track.trim_db
         if trim is None:
             planned = None if was is None else was + track.auto_gain_db + track.gain_db
-            trim = 0.0 if planned is None or is_now is None else planned - is_now
-        tracks[role] = replace(track, trim_db=round(max(-_MOST_TRIM, min(_MOST_TRIM, trim)), 2))
-    return replace(parameters, tracks=tracks)
+            wanted = 0.0 if planned is None or is_now is None else planned - is_now
+            trim = round(max(-_MOST_TRIM, min(_MOST_TRIM, wanted)), 2)
+            if abs(wanted) > _MOST_TRIM:
+                text = f"a trim of {trim:+g} dB instead of {wanted:+.1f} dB: its effects change its loudness by more"
+                warnings.append(f"{role}: {text}")
+        tracks[role] = replace(track, trim_db=trim)
+    return Plan(replace(parameters, tracks=tracks), tuple(warnings))
 
 
-def _auto_gains(settings: Settings, stems: Mapping[str, Analysis]) -> dict[str, float]:
-    """One gain for all stems of a family, so that together they reach its target; a role may have one of its own."""
+def _auto_gains(settings: Settings, stems: Mapping[str, Analysis]) -> tuple[dict[str, float], list[str]]:
+    """One gain for all stems of a family, so that together they reach its target; a role may have one of its own.
+
+    With them what to tell of those that would have been larger than they may.
+    """
     if settings.auto_gain is None:
-        return {}
+        return {}, []
     targets, most = settings.auto_gain.targets_lufs, settings.auto_gain.max_db
     groups: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for role, stem in stems.items():
         if stem.measured.integrated_lufs is not None:
             groups[role if role in targets else family(role)][role] = stem.measured.integrated_lufs
-    gains = {}
+    gains, held = {}, []
     for name, levels in groups.items():
         together = 10 * math.log10(sum(10 ** (level / 10) for level in levels.values()))
-        gain = of_role(targets, name, _DEFAULT_TARGET) - together
-        gains.update(dict.fromkeys(levels, round(max(-most, min(most, gain)), 2)))
-    return gains
+        wanted = of_role(targets, name, _DEFAULT_TARGET) - together
+        gain = max(-most, min(most, wanted))
+        gains.update(dict.fromkeys(levels, round(gain, 2)))
+        if gain != wanted:
+            text = f"{gain:+.1f} dB of gain instead of the {wanted:+.1f} dB to its target (`auto_gain.max_db`)"
+            held.append(f"{', '.join(levels)}: {text}")
+    return gains, held
 
 
 def _transients(settings: MicroDynamics | None, role: str, stem: Analysis) -> Transients | None:

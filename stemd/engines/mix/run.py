@@ -137,7 +137,9 @@ class _Mix:
             for role, track in parameters.tracks.items():
                 rendering.process(shelf, role, track, rate, frames, StreamTap(rate, frames), advance)
         before = {role: stem.analysis.measured.integrated_lufs for role, stem in stems.items()}
-        parameters = trimmed(parameters, before, {role: rendering.loudness(shelf, role) for role in roles})
+        found = trimmed(parameters, before, {role: rendering.loudness(shelf, role) for role in roles})
+        parameters = found.parameters
+        self.warnings += found.warnings
         with self._stage("mixing"):
             rendering.blend(shelf, parameters, rate, StreamTap(rate, frames), self._advance("mixing", frames))
             if not brief.settings.export.processed_stems:

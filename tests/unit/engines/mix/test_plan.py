@@ -62,14 +62,22 @@ def test_a_role_may_have_a_target_of_its_own():
 
 @pytest.mark.parametrize("role", [family for family in FAMILIES if family != "vocals"])
 def test_a_podcast_has_all_music_14_db_below_the_voice(role):
-    options = parse({"auto_gain": {"max_db": 40}}, presets.PRESETS["podcast"])
-    found = tracks(options, vocals=stem(-20.0), **{role: stem(-12.0)})
-    assert (-20 + found["vocals"].auto_gain_db) - (-12 + found[role].auto_gain_db) == pytest.approx(14)
+    options = parse({}, presets.PRESETS["podcast"])
+    for bed in (-40.0, -12.0, -6.0):
+        found = tracks(options, vocals=stem(-35.0), **{role: stem(bed)})
+        assert (-35 + found["vocals"].auto_gain_db) - (bed + found[role].auto_gain_db) == pytest.approx(14)
 
 
 def test_gains_have_a_limit_and_silence_gets_none():
-    found = tracks(settings(auto_gain={"targets_lufs": {"bass": -10}, "max_db": 6}), bass=stem(-40.0), pad=SILENT)
-    assert (found["bass"].auto_gain_db, found["pad"].auto_gain_db) == (6.0, 0.0)
+    limited = settings(auto_gain={"targets_lufs": {"bass": -10, "drums": -23}, "max_db": 6})
+    found = plan(limited, {"bass": stem(-40.0), "pad": SILENT, "kick": stem(-10), "hats": stem(-30)}, {}, RATE)
+    gains = {role: track.auto_gain_db for role, track in found.parameters.tracks.items()}
+    assert gains == {"bass": 6.0, "pad": 0.0, "kick": -6.0, "hats": -6.0}
+    told = [text for text in found.warnings if "max_db" in text]
+    assert [text.partition(" of gain")[0] for text in told] == ["bass: +6.0 dB", "kick, hats: -6.0 dB"]
+    assert "+30.0 dB" in told[0]
+    enough = replace(limited, auto_gain=replace(limited.auto_gain, max_db=30))
+    assert not [text for text in plan(enough, {"bass": stem(-40.0)}, {}, RATE).warnings if "max_db" in text]
 
 
 @pytest.mark.parametrize(
@@ -138,8 +146,23 @@ def test_masking_is_between_those_that_are_there():
 
 def test_a_trim_gives_back_what_the_effects_took():
     given = Parameters({"a": Track(auto_gain_db=3, gain_db=1), "b": Track(trim_db=-2.5), "c": Track()})
-    found = trimmed(given, {"a": -20.0, "b": -20.0, "c": None}, {"a": -18.5, "b": -10.0, "c": None}).tracks
-    assert [found[role].trim_db for role in "abc"] == [2.5, -2.5, 0.0]
+    found = trimmed(given, {"a": -20.0, "b": -20.0, "c": None}, {"a": -18.5, "b": -10.0, "c": None})
+    assert [found.parameters.tracks[role].trim_db for role in "abc"] == [2.5, -2.5, 0.0]
+    assert found.warnings == ()
+
+
+def test_a_trim_that_was_given_is_taken_as_it_is():
+    given = {"a": Track(trim_db=-20.0), "b": Track(trim_db=24.0), "c": Track(trim_db=1.234)}
+    found = trimmed(Parameters(given), dict.fromkeys("abc", -20.0), dict.fromkeys("abc", -50.0))
+    assert (found.parameters.tracks, found.warnings) == (given, ())
+
+
+def test_a_trim_that_is_found_has_a_limit_and_a_warning_says_where_it_bites():
+    given = Parameters({"a": Track(), "b": Track(), "c": Track()})
+    found = trimmed(given, dict.fromkeys("abc", -20.0), {"a": -50.0, "b": 10.5, "c": -43.9})
+    assert [found.parameters.tracks[role].trim_db for role in "abc"] == [24.0, -24.0, 23.9]
+    assert [text.partition(":")[0] for text in found.warnings] == ["a", "b"]
+    assert "+24 dB instead of +30.0 dB" in found.warnings[0]
 
 
 def test_roles_that_are_not_there_are_named():
