@@ -89,11 +89,12 @@ def plan(
             air=Filter("high_shelf", own.air.hz, own.air.db) if own.air else None,
             trim_db=None if settings.auto_gain else 0.0,
         )
-    for role, filters in balance(settings, stems, tracks, rate, reference).items():
-        tracks[role] = replace(tracks[role], tonal=filters)
     warnings = [*_warnings(stems), *held]
     if reference is not None and reference.measured.integrated_lufs is None:
         warnings.append("the reference is silent, or too short to have a loudness: nothing was taken from it")
+        reference = None
+    for role, filters in balance(settings, stems, tracks, rate, reference).items():
+        tracks[role] = replace(tracks[role], tonal=filters)
     return Plan(Parameters(tracks, _masking(settings, stems), _master(settings, reference)), tuple(warnings))
 
 
@@ -172,9 +173,9 @@ def _masking(settings: Settings, stems: Mapping[str, Analysis]) -> Masking | Non
 def _master(settings: Settings, reference: Analysis | None) -> Master:
     own = settings.master or Master()
     loudness = own.loudness
-    if loudness and settings.reference and reference and reference.measured.integrated_lufs is not None:
-        strength = settings.reference.strength
-        target = loudness.target_lufs + strength * (reference.measured.integrated_lufs - loudness.target_lufs)
+    lufs = reference.measured.integrated_lufs if reference else None
+    if loudness and settings.reference and lufs is not None:
+        target = loudness.target_lufs + settings.reference.strength * (lufs - loudness.target_lufs)
         loudness = Loudness(round(max(_SOFTEST, min(_LOUDEST, target)), 2), loudness.tolerance_lu)
     return replace(own, loudness=loudness)
 

@@ -125,6 +125,8 @@ def test_a_reference_s_spectrum_and_loudness_count_by_its_strength():
     ignored = plan(options, {"a": stem()}, {}, RATE, SILENT)
     assert ignored.parameters.master.loudness.target_lufs == -14.0
     assert any("reference" in text for text in ignored.warnings)
+    short = replace(bright, measured=replace(bright.measured, integrated_lufs=None))
+    assert plan(options, {"a": stem()}, {}, RATE, short) == ignored, "so short a one has a spectrum, but no loudness"
     loud = replace(bright, measured=replace(bright.measured, integrated_lufs=3.0))
     full = parse({"reference": {"file": "r.wav", "strength": 1.0}, "master": {"loudness": True}}, {})
     assert plan(full, {"a": stem()}, {}, RATE, loud).parameters.master.loudness.target_lufs == -3.0
