@@ -104,6 +104,26 @@ def test_what_is_no_number_is_taken_as_nothing(studio):
     assert "vocals: samples that are no finite numbers" in mixed.warnings
 
 
+@pytest.mark.parametrize("value", [9e9, 1e19, 1e25, -3e38])
+def test_one_absurd_sample_ends_no_mix(studio, value):
+    broken = SHORT["vocals"].copy()
+    broken[1000] = value
+    check_whole(studio.mix({**SHORT, "vocals": broken}, over(ALL, {"track": {"vocals": {"gain_db": 40}}})))
+    mixed = studio.mix({**SHORT, "vocals": broken}, NULL)
+    assert ("vocals: samples that are no finite numbers" in mixed.warnings) is (abs(value) > 1e10)
+    if abs(value) > 1e10:
+        broken[1000] = 0
+        assert difference(mixed.frames, together({**SHORT, "vocals": broken})) <= 1e-6
+
+
+def test_whole_numbers_written_as_floats_by_mistake_are_mixed(studio):
+    stems = {role: frames * np.float32(2**31) for role, frames in SHORT.items()}
+    mixed = studio.mix(stems, ALL)
+    check_whole(mixed)
+    assert "finite" not in mixed.warnings
+    assert mixed.read("final_mix.flac").any()
+
+
 def test_twenty_stems(studio):
     rng = np.random.default_rng(0)
     stems = {f"part {number:02}": (0.02 * rng.standard_normal((RATE, 2))).astype(np.float32) for number in range(20)}

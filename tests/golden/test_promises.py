@@ -123,6 +123,20 @@ def test_no_numbers_count_as_nothing(song, tmp_path):
     assert shares.level(sum(files) - good) <= -90
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [9e9, -1e10, -1.1e10, 1e19, 1e25, 3e38])
+def test_one_absurd_sample_ends_no_job(song, tmp_path, value):
+    mix = shares.music(1, RATE, 2).astype(np.float32)
+    broken = mix.copy()
+    broken[300, 1] = value
+    result, out = shares.run(tmp_path, song(broken), options={"residual": "file"}, output=Output("wav", "32f"))
+    assert bool(result.warnings) is (abs(value) > 1e10)
+    files = [shares.read(out / each.name) for each in result.files]
+    assert np.isfinite(files).all()
+    mix[300, 1] = broken[300, 1] if abs(value) <= 1e10 else 0
+    assert np.abs(sum(files) - mix).max() <= 1e-6 * np.abs(mix).max()
+
+
 def test_only_silence_and_no_numbers(song, tmp_path):
     result, out = shares.run(tmp_path, song(np.full((1000, 2), np.nan, np.float32)))
     assert not any(shares.read(out / each.name).any() for each in result.files)

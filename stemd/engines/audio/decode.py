@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
 _HALF_POWER = 0.5**0.5
+#: Beyond this no sample is sound, but a damaged file's bits. Far above whole numbers of 32 bits that were written as
+#: floats by mistake, and far below what sums of squares in float32 overflow at.
+_ABSURD = np.float32(1e10)
 #: How much of a channel goes to the left and to the right.
 _SIDES = {
     "L": (1.0, 0.0), "R": (0.0, 1.0), "C": (_HALF_POWER, _HALF_POWER), "LFE": (0.0, 0.0),
@@ -62,7 +65,7 @@ class Source:
         return SourceFacts(self.frames, self.rate, self.channels, self.probe.format, self.probe.tags)
 
     def blocks(self) -> Generator[Frames]:
-        """Decode from the first frame: blocks of frames × ``channels``, non-finite samples as 0.
+        """Decode from the first frame: blocks of frames × ``channels``; samples not finite, or absurdly large, as 0.
 
         Raises:
             StemdError: STEMD-A001 (not decodable), STEMD-A002 (cut short), STEMD-A003 (no frames), STEMD-S008,
@@ -93,10 +96,10 @@ class Source:
             self.warnings.append(text)
 
     def _finite(self, block: Frames) -> Frames:
-        good = np.isfinite(block)
+        good = np.abs(block) <= _ABSURD  # no NaN is
         if good.all():
             return block
-        self.warn("samples that are no finite numbers were taken as 0")
+        self.warn("samples that are no finite numbers, or absurdly large, were taken as 0")
         return np.where(good, block, np.float32(0))
 
     def _account(self, count: int) -> None:

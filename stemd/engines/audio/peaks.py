@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FULL_SCALE = 32_767
 """What a sample of 1 is in an outline; a stream that goes beyond full scale goes beyond this, but not in a document."""
+_MOST = float(1 << 53)
 POINTS = 2000
 _BITS = 16
 
@@ -58,7 +59,7 @@ class Peaks:
     def pairs(self) -> NDArray[np.int64]:
         """Points × (low, high), ``FULL_SCALE`` for 1; after the whole stream."""
         both = np.stack([self.lows, self.highs], axis=1).astype(np.float64)
-        return np.rint(both * FULL_SCALE).astype(np.int64)
+        return np.rint(np.clip(both * FULL_SCALE, -_MOST, _MOST)).astype(np.int64)
 
     def to_list(self) -> list[list[int]]:
         """``pairs`` as JSON takes them."""

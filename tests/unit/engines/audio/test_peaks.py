@@ -27,6 +27,12 @@ def test_an_outline_is_exact(frames, size, channels):
     assert found.to_list() == [[round(float(p.min()) * 32767), round(float(p.max()) * 32767)] for p in parts]
 
 
+@pytest.mark.filterwarnings("error")
+def test_what_no_integer_holds_is_as_much_as_one_does():
+    found = fed(np.float32([[3e38, 0], [-1e25, -1]]), 1).to_list()
+    assert found == [[0, 2**53], [-(2**53), -FULL_SCALE]]
+
+
 def test_a_stream_longer_than_said_is_noticed():
     peaks = Peaks(10)
     with pytest.raises(AssertionError):
