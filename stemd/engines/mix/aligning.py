@@ -15,6 +15,8 @@ from stemd.engines.mix.settings import Align
 from stemd.engines.mix.shelf import Shelf
 
 _AUDIBLE = 10 ** (-60 / 20)
+_NOTABLE_MS = 1.0
+"""A shorter move is no other place in the music, and needs no word."""
 
 
 @dataclass(slots=True)
@@ -49,12 +51,15 @@ def aligned(
     else:
         named = [role for role in sounding if settings.anchor in {role, family(role)}]
         result.anchor = _anchor(stems, named or sounding)
-        others = [role for role in sounding if role != result.anchor]
+        others, moves = [role for role in sounding if role != result.anchor], []
         for number, role in enumerate(others):
             advance(number, len(others))
             stem, anchor = (partial(shelf.read, name_of(each)) for each in (role, result.anchor))
             lag = estimate(stem, anchor, rate, settings.max_shift_ms, settings.min_confidence)
-            _take(result, shelf, role, lag, settings.min_confidence, rate)
+            moves += _take(result, shelf, role, lag, settings.min_confidence, rate)
+        if moves:
+            text = f"moved to where they belong against {result.anchor}; `align: null` leaves all in place (alignment)"
+            result.warnings.append(f"{', '.join(moves)}: {text}")
         if unsure := [role for role, each in result.found.items() if not each["sure"]]:
             text = "left where they are, because nothing tells for certain where they belong"
             result.warnings.append(f"{', '.join(unsure)}: {text} (alignment)")
@@ -77,14 +82,19 @@ def _anchor(stems: Mapping[str, Stem], sounding: list[str]) -> str:
     return max([role for role in sounding if family(role) == "drums"] or sounding, key=energy_db)
 
 
-def _take(result: Alignment, shelf: Shelf, role: str, lag: Lag, least: float, rate: int) -> None:
+def _take(result: Alignment, shelf: Shelf, role: str, lag: Lag, least: float, rate: int) -> list[str]:
+    """Move a stem where it is certain; what to tell of that, if anything."""
     sure = lag.confidence >= least
     milliseconds = round(1000 * lag.frames / rate, 2)
     result.found[role] = {"late_ms": milliseconds, "confidence": round(lag.confidence, 1), "sure": sure}
-    if sure and lag.frames:
-        result.lags[role] = -lag.frames
-        if lag.frames > 0 and _loudest(shelf, role, lag.frames) > _AUDIBLE:
-            result.warnings.append(f"{role} begins {milliseconds} ms late: what it has before that is cut off")
+    if not sure or not lag.frames:
+        return []
+    result.lags[role] = -lag.frames
+    cut = lag.frames > 0 and _loudest(shelf, role, lag.frames) > _AUDIBLE
+    if abs(milliseconds) < _NOTABLE_MS and not cut:
+        return []
+    way = "earlier" if lag.frames > 0 else "later"
+    return [f"{role} {abs(milliseconds):g} ms {way}" + " (what it has before that is cut off)" * cut]
 
 
 def _loudest(shelf: Shelf, role: str, frames: int) -> float:
