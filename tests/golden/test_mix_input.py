@@ -200,6 +200,13 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "a number for a preset": ({"preset": 1.5}, "options.preset is 1.5"),
     "a rate there is not": ({"sample_rate": 11}, "options.sample_rate is 11"),
     "a word for a rate": ({"sample_rate": "high"}, "options.sample_rate is 'high'"),
+    "a fraction for a rate": (
+        {"sample_rate": 44_100.0},
+        "options.sample_rate is 44100.0; it must be source or a number",
+    ),
+    "null for a rate": ({"sample_rate": None}, "options.sample_rate is None; it must be source or a number of Hz"),
+    "true for a rate": ({"sample_rate": True}, "options.sample_rate is True; it must be source or a number of Hz"),
+    "a list for all tracks": ({"track": ["vocals"]}, "options.track is"),
     "no such codec": ({"export": {"formats": [{"codec": "aiff"}]}}, r"options.export.formats\[0\].codec is 'aiff'"),
     "bits a codec has not": ({"export": {"formats": [{"codec": "flac", "bits": 32}]}}, "flac does not hold bit_depth"),
     "the same file twice": ({"export": {"formats": [{"codec": "mp3"}, {"codec": "mp3"}]}}, "the same mp3 twice"),

@@ -20,7 +20,7 @@ from stemd.engines.mix import presets
 from stemd.engines.mix.parameters import Parameters
 from stemd.engines.mix.plan import check_roles
 from stemd.engines.mix.reading import plain, read
-from stemd.engines.mix.settings import Format, Settings, parse
+from stemd.engines.mix.settings import RATES, Format, Settings, parse
 
 #: What may be said beside the parameters of a report: all else is decided by them.
 _BESIDE_PARAMETERS = frozenset({"parameters", "sample_rate", "export", "plan_only"})
@@ -110,8 +110,7 @@ def _reference(settings: Settings, request: MixRequest) -> Path | None:
 
 def _check_rate(rate: int | str) -> None:
     if rate != "source" and (not isinstance(rate, int) or not LOWEST_RATE <= rate <= HIGHEST_RATE):
-        words = f"source or a number of Hz from {LOWEST_RATE} to {HIGHEST_RATE}"
-        raise StemdError("STEMD-E004", f"options.sample_rate is {rate!r}; it must be {words}")
+        raise StemdError("STEMD-E004", f"options.sample_rate is {rate!r}; it must be {RATES}")
 
 
 def _formats(settings: Settings, request: MixRequest) -> tuple[Format, ...]:

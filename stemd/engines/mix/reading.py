@@ -34,6 +34,11 @@ def chosen(default: Any, *choices: Any) -> Any:
     return field(default=default, metadata={"choices": choices})
 
 
+def worded(default: Any, words: str) -> Any:
+    """A field of several types, with the ``words`` for what it may be."""
+    return field(default=default, metadata={"words": words})
+
+
 def read(kind: type[_T], value: Any, path: str) -> _T:
     """``value`` as a ``kind``; ``path`` is its place, for messages.
 
@@ -121,6 +126,8 @@ def _optional(kind: Any, value: Any, path: str, limits: Mapping[str, Any], fault
         found = _read(each, value, path, limits, attempt)
         if not attempt:
             return found
+    if "words" in limits:
+        return _fault(faults, path, value, f"must be {limits['words']}")
     faults.extend(attempt)
     return None
 

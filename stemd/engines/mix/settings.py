@@ -8,8 +8,11 @@ from typing import Any
 
 from stemd.core.layers import over
 from stemd.core.stem_roles import FAMILIES, family
+from stemd.engines.audio.decode import HIGHEST_RATE, LOWEST_RATE
 from stemd.engines.mix.parameters import Compressor, DeEsser, Filter, Master, Saturation
-from stemd.engines.mix.reading import bounds, chosen, ranged, read
+from stemd.engines.mix.reading import bounds, chosen, ranged, read, worded
+
+RATES = f"source or a number of Hz from {LOWEST_RATE} to {HIGHEST_RATE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +119,7 @@ class Export:
 class Settings:
     """Everything. ``None`` in place of a stage: it is off."""
 
-    sample_rate: int | str = "source"
+    sample_rate: int | str = worded("source", RATES)
     reference: Reference | None = None
     align: Align | None = None
     auto_gain: AutoGain | None = None
@@ -147,9 +150,19 @@ def parse(options: Mapping[str, Any], preset: Mapping[str, Any]) -> Settings:
         StemdError: STEMD-E004, naming every fault.
     """
     merged = over(preset, options)
-    tracks = merged.get("track")
+    tracks = merged["track"] = _switched(merged.get("track", {}))
     if isinstance(tracks, dict):
         for role in tracks.keys() - {*FAMILIES}:
             tracks.update(over({role: tracks.get(family(role))}, {role: tracks[role]}))
     settings: Settings = read(Settings, merged, "options")
     return settings
+
+
+def _switched(tracks: Any) -> Any:
+    """``track`` without its switch, which it has as every stage, beside the names of stems."""
+    if tracks is None or isinstance(tracks, bool):
+        return {}
+    on = tracks.get("enabled") if isinstance(tracks, Mapping) else None
+    if not isinstance(on, bool):
+        return tracks
+    return {role: each for role, each in tracks.items() if role != "enabled"} if on else {}

@@ -203,6 +203,16 @@ def test_what_a_preset_s_file_switches_off_is_on_where_the_job_sets_it(tmp_path,
     assert parse({"masking": True}, preset).masking is not None
 
 
+@pytest.mark.parametrize("off", [None, False, {"enabled": False}])
+def test_the_effects_of_all_stems_have_a_switch_as_every_stage(off):
+    streaming = presets.PRESETS["streaming"]
+    assert parse({"track": off}, streaming).track == {}
+    assert parse({"track": True}, streaming) == parse({"track": {"enabled": True}}, streaming) == parse({}, streaming)
+    own = parse({"track": {"enabled": True, "bass": {"gain_db": 1}}}, streaming).track
+    assert set(own) == {"vocals", "bass"}
+    assert parse({"track": {"enabled": {"gain_db": 1}}}, {}).track["enabled"].gain_db == 1, "a stem may be called that"
+
+
 def test_parameters_of_a_report_come_back_as_they_were():
     from stemd.engines.mix.reading import plain, read
 
