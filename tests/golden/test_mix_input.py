@@ -215,6 +215,14 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "a width for nobody": ({"spatial": {"width": {"pads": 1}}}, "options.spatial.width: the mix has no stem 'pads'"),
     "protecting nobody": ({"masking": {"protect": ["lead"]}}, "options.masking: the mix has no stem 'lead'"),
     "parameters for nobody": ({"parameters": {"tracks": {"lead": {}}}}, "options.parameters.tracks: .* 'lead'"),
+    "protecting nobody by parameters": (
+        {"parameters": {"masking": {"protect": ["vocal"], "duck": ["other"]}}},
+        "options.parameters.masking: the mix has no stem 'vocal'; did you mean 'vocals'",
+    ),
+    "parameters that duck a family": (
+        {"parameters": {"masking": {"duck": ["guitar"]}}},
+        "masking: .* 'guitar'; its st",
+    ),
     "a list for parameters": ({"parameters": []}, "options.parameters is"),
     "unknown parameters": (
         {"parameters": {"tracks": {"bass": {"reverb": 1}}}},
@@ -232,6 +240,12 @@ def test_settings_that_make_no_sense_are_named(studio, files, options, message):
     with pytest.raises(StemdError, match=message) as caught:
         studio.mix(files, options)
     assert caught.value.code in ("STEMD-E004", "STEMD-A006")
+
+
+def test_a_stem_that_the_parameters_do_not_know_is_told_of(studio, files):
+    given = {"tracks": {role: {} for role in files if role != "bass"}}
+    mixed = studio.mix(files, {"parameters": given, "plan_only": True})
+    assert mixed.warnings == "without options.parameters of its own, so mixed unchanged: bass"
 
 
 def test_every_fault_is_told_at_once(studio, files):

@@ -18,7 +18,7 @@ from stemd.engines.base import MixRequest
 from stemd.engines.faults import reading
 from stemd.engines.mix import presets
 from stemd.engines.mix.parameters import Parameters
-from stemd.engines.mix.plan import check_roles
+from stemd.engines.mix.plan import check_names, check_roles
 from stemd.engines.mix.reading import plain, read
 from stemd.engines.mix.settings import RATES, Format, Settings, parse
 
@@ -77,12 +77,15 @@ def brief_of(request: MixRequest) -> Brief:
     settings = parse(options, {} if given is not None else presets.load(preset, request.find))
     _check_rate(settings.sample_rate)
     check_roles(settings, request.inputs)
+    parameters = _parameters(given, request) if given is not None else None
+    if parameters and (untold := [role for role in request.inputs if role not in parameters.tracks]):
+        warnings.append(f"without options.parameters of its own, so mixed unchanged: {', '.join(untold)}")
     return Brief(
         "none: parameters were given" if given is not None else str(preset),
         settings,
         _formats(settings, request),
         settings.sample_rate if settings.sample_rate != "source" else request.output.sample_rate,
-        _parameters(given, request) if given is not None else None,
+        parameters,
         _reference(settings, request),
         tuple(warnings),
     )
@@ -137,6 +140,7 @@ def _parameters(given: Any, request: MixRequest) -> Parameters:
         document = read_mapping(request.find(given), "STEMD-E004", _MOST_REPORT)
         given = document.get("parameters", document)
     parameters: Parameters = read(Parameters, given, "options.parameters")
-    if unknown := sorted(parameters.tracks.keys() - request.inputs.keys()):
-        raise StemdError("STEMD-E004", f"options.parameters.tracks: the mix has no stem {unknown[0]!r}")
+    masking = parameters.masking
+    named = {"tracks": parameters.tracks, "masking": (*masking.protect, *masking.duck) if masking else ()}
+    check_names({f"parameters.{place}": names for place, names in named.items()}, request.inputs, request.inputs)
     return parameters

@@ -40,9 +40,17 @@ def check_roles(settings: Settings, roles: Iterable[str]) -> None:
     Raises:
         StemdError: STEMD-E004, naming every one.
     """
-    known = [*roles, *FAMILIES]
-    faults = []
-    for place, names in _named_roles(settings):
+    check_names(dict(_named_roles(settings)), [*roles, *FAMILIES], roles)
+
+
+def check_names(named: Mapping[str, Iterable[str]], known: Iterable[str], roles: Iterable[str]) -> None:
+    """Refuse names, by their place in the options, that are none of ``known``; the job's stems are ``roles``.
+
+    Raises:
+        StemdError: STEMD-E004, naming every one.
+    """
+    known, faults = list(known), []
+    for place, names in named.items():
         for name in names:
             if name not in known:
                 near = get_close_matches(name, known, 1)
