@@ -299,7 +299,9 @@ def test_a_reference_that_would_be_mixed_is_refused(studio):
     assert "inputs" in caught.value.remedy
 
 
-@pytest.mark.parametrize("role", ["final_mix", "final_mix_16", "Report", "waveform", "peaks", "BASS"])
+@pytest.mark.parametrize(
+    "role", ["final_mix", "final_mix_16", "Report", "waveform", "peaks", "master", "pre_master", "BASS"]
+)
 def test_no_stem_is_called_like_a_result(studio, files, role):
     with pytest.raises(StemdError, match=role):
         studio.mix({**files, role: files["bass"]}, {})

@@ -25,8 +25,8 @@ from stemd.engines.mix.settings import RATES, Format, Settings, parse
 #: What may be said beside the parameters of a report: all else is decided by them.
 _BESIDE_PARAMETERS = frozenset({"parameters", "sample_rate", "export", "plan_only"})
 _MOST_REPORT = 4 << 20
-#: Names of results, which no stem may have.
-_TAKEN = re.compile(r"final_mix(_\d+)?|report|peaks|waveform|manifest", re.IGNORECASE)
+#: Names of results, and of outlines in ``peaks.json``, which no stem may have.
+_TAKEN = re.compile(r"final_mix(_\d+)?|report|peaks|waveform|manifest|(pre_)?master", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,8 @@ def brief_of(request: MixRequest) -> Brief:
 
 def _check_names(request: MixRequest) -> None:
     if taken := [role for role in request.inputs if _TAKEN.fullmatch(role)]:
-        raise StemdError("STEMD-E004", f"a stem cannot have the role {taken[0]!r}: a result is called that")
+        message = f"a stem cannot have the role {taken[0]!r}: a result is called that"
+        raise StemdError("STEMD-E004", message, remedy="Give it another in `inputs`, or leave its file out.")
     alike = Counter(role.casefold() for role in request.inputs)
     if twice := [role for role in request.inputs if alike[role.casefold()] > 1]:
         raise StemdError("STEMD-E004", f"the roles {twice[0]!r} and {twice[1]!r} differ in capitals only")
