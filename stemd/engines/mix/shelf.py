@@ -1,8 +1,9 @@
 """What a mix has finished so far, on disk: float32 tracks and the facts found out about them.
 
 A mix that was interrupted goes on from here. ``mix.json`` holds the header (everything the numbers depend on), the
-sha256 of each track and the facts; a track is listed only after it was synced, and used again only when it hashes
-right. A track that is needed no more is emptied, not removed: how many there are says how far the mix has come.
+sha256 of each track and what was noted; the facts of a track are in a file beside it, so that what is written for one
+more track does not grow with their number. A track is listed only after both were synced, and used again only when it
+hashes right. A track that is needed no more is emptied, not removed: how many there are says how far the mix has come.
 Several threads may write tracks at once.
 """
 
@@ -26,7 +27,7 @@ from stemd.engines.faults import writing
 if TYPE_CHECKING:
     from stemd.engines.base import Frames
 
-FORMAT = 1
+FORMAT = 2
 _INDEX = "mix.json"
 _FRAME = 8
 
@@ -42,6 +43,7 @@ class Shelf:
     discarded: str = ""
     _tracks: dict[str, dict[str, Any]] = field(default_factory=dict)
     _facts: dict[str, Any] = field(default_factory=dict)
+    _notes: dict[str, Any] = field(default_factory=dict)
     _begun: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -53,9 +55,10 @@ class Shelf:
         """
         with writing(self.folder):
             self._take_over()
-            keep = {each["file"] for each in self._tracks.values()}
+            kept = [self.folder / each["file"] for each in self._tracks.values()]
+            keep = {self.folder / _INDEX, *kept, *map(_beside, kept)}
             for entry in self.folder.iterdir():
-                if entry.name not in {*keep, _INDEX} and entry.suffix in (".f32", ".part"):
+                if entry not in keep and entry.suffix in (".f32", ".part", ".json"):
                     entry.unlink()
             self.reused = self._begun = len(self._tracks)
             self.resumes = self.resumes + 1 if self._tracks else 0
@@ -68,7 +71,7 @@ class Shelf:
 
     def fact(self, name: str) -> Any:
         """What was noted under ``name``, or ``None``."""
-        return self._facts.get(name)
+        return self._notes.get(name, self._facts.get(name))
 
     def has(self, name: str) -> bool:
         """Whether the track is finished, emptied or not."""
@@ -81,7 +84,7 @@ class Shelf:
     def note(self, name: str, value: Any) -> None:
         """Keep a fact (anything JSON can say), on the disk."""
         with writing(self.folder), self._lock:
-            self._facts[name] = value
+            self._notes[name] = value
             self._write_index()
 
     def put(self, name: str, blocks: Iterable[Frames], facts: Callable[[], Mapping[str, Any]] = dict) -> None:
@@ -102,6 +105,7 @@ class Shelf:
             file.flush()
             os.fsync(file.fileno())
             found = facts()
+            _write(_beside(final), found)
             with self._lock:
                 part.rename(final)
                 self._tracks[name] = {"file": final.name, "frames": frames, "sha256": digest.hexdigest()}
@@ -153,7 +157,7 @@ class Shelf:
     def _take_over(self) -> None:
         try:
             document = json.loads((self.folder / _INDEX).read_text())
-            old, tracks, facts = document["header"], dict(document["tracks"]), dict(document["facts"])
+            old, tracks, notes = document["header"], dict(document["tracks"]), dict(document["notes"])
             self.resumes = int(document["resumes"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return
@@ -162,8 +166,11 @@ class Shelf:
             changed = sorted(key for key in new if old.get(key) != new[key]) if isinstance(old, dict) else ["header"]
             self.discarded = f"work of an earlier attempt was discarded; changed since: {', '.join(changed)}"
         else:
-            self._facts = facts
-            self._tracks = _usable({name: track for name, track in tracks.items() if self._is_good(track)})
+            self._notes = notes
+            found = {name: self._facts_of(track) for name, track in tracks.items() if self._is_good(track)}
+            self._tracks = _usable({name: tracks[name] for name, facts in found.items() if facts is not None})
+            for name in self._tracks:
+                self._facts.update(found[name] or {})
             if lost := tracks.keys() - self._tracks.keys():
                 self.discarded = f"work of an earlier attempt was discarded: {min(lost)} is damaged"
 
@@ -179,25 +186,40 @@ class Shelf:
         except FileNotFoundError:
             return False
 
+    def _facts_of(self, track: Mapping[str, Any]) -> dict[str, Any] | None:
+        try:
+            return dict(json.loads(_beside(self.folder / str(track["file"])).read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
     def _write_index(self) -> None:
         document = {
             "format": FORMAT,
             "header": self.header,
             "resumes": self.resumes,
             "tracks": self._tracks,
-            "facts": self._facts,
+            "notes": self._notes,
         }
         temporary = self.folder / (_INDEX + ".part")
-        with temporary.open("w") as file:
-            file.write(json.dumps(document, allow_nan=False))  # json.dump is ten times slower
-            file.flush()
-            os.fsync(file.fileno())
+        _write(temporary, document)
         temporary.rename(self.folder / _INDEX)
         descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _beside(track: Path) -> Path:
+    """Where the facts of a track are."""
+    return track.with_suffix(".json")
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    with path.open("w") as file:
+        file.write(json.dumps(document, allow_nan=False))  # json.dump is ten times slower
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _usable(tracks: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

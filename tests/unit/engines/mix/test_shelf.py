@@ -66,6 +66,42 @@ def test_what_is_damaged_is_made_again_and_what_was_emptied_for_it_too(tmp_path)
     assert "damaged" in again.discarded
 
 
+@pytest.mark.parametrize("spoil", [b"", b'{"b": {"peaks": [1', b"[1]", None])
+def test_a_track_whose_facts_are_damaged_is_made_again(tmp_path, spoil):
+    shelf = opened(tmp_path)
+    for name in "abc":
+        shelf.put(name, [track(ord(name))], lambda name=name: {name: {"level": ord(name)}})
+    shelf.drop("a", "b")
+    path = tmp_path / "000001.json"
+    if spoil is None:
+        path.unlink()
+    else:
+        path.write_bytes(spoil)
+    again = opened(tmp_path)
+    assert [again.has(name) for name in "abc"] == [False, False, True]
+    assert [again.fact(name) for name in "abc"] == [None, None, {"level": 99}]
+    assert "damaged" in again.discarded
+    again.put("b", [track(2)], lambda: {"b": {"level": 2}})
+    assert opened(tmp_path).fact("b") == {"level": 2}
+
+
+def test_facts_of_an_emptied_track_stay(tmp_path):
+    shelf = opened(tmp_path)
+    shelf.put("a", [track(1)], lambda: {"a": 1, "more": 2})
+    shelf.put("b", [track(2)])
+    shelf.drop("a", "b")
+    again = opened(tmp_path)
+    assert (again.fact("a"), again.fact("more"), again.fact("b")) == (1, 2, None)
+
+
+def test_what_one_more_track_costs_does_not_grow_with_their_facts(tmp_path):
+    shelf = opened(tmp_path)
+    for number in range(20):
+        shelf.put(f"track {number}", [track(1, 10)], lambda number=number: {f"track {number}": ["peaks"] * 5000})
+    assert (tmp_path / "mix.json").stat().st_size < 5000
+    assert opened(tmp_path).fact("track 19") == ["peaks"] * 5000
+
+
 def test_an_emptied_track_counts_and_takes_no_room(tmp_path):
     shelf = opened(tmp_path)
     shelf.put("a", [track(1)])
