@@ -257,7 +257,7 @@ def _references(root: Path, options: Mapping[str, Any]) -> frozenset[str]:
     """The recordings to come near to, which are no stems: those of the options, and of a preset in the folder."""
     layers, preset = [options], options.get("preset")
     if isinstance(preset, str) and os.path.lexists(root / preset):
-        with suppress(StemdError), sources.opened(sources.regular_beneath(root, preset)) as file:
+        with suppress(StemdError, OSError), sources.opened(sources.regular_beneath(root, preset)) as file:
             content = tree.read(file.read(_MOST_PRESET + 1), preset, _MOST_PRESET).data  # its faults are the engine's
             layers += [content] if isinstance(content, dict) else []
     given = [layer.get("reference") for layer in layers]
