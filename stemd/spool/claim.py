@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,8 @@ MOST_INPUTS = 128
 _MOST_DESCRIPTION = 1 << 20
 #: Nor of a preset that lies beside the stems.
 _MOST_PRESET = 1 << 18
+#: A job is given the id it asks for by one thread at a time: nobody takes that id between the look and the rename.
+_NAMING = threading.Lock()
 
 
 class AcknowledgedError(Exception):
@@ -178,10 +181,12 @@ def seal(
     _check_plain(job)
     if wanted is not None and is_buried(Books.of(config), wanted):
         raise AcknowledgedError(wanted)  # delivered once more: it was erased, and stays so
-    if wanted not in {None, work.job_id}:
-        work, job = _adopt(spool, work, job, JobId(str(wanted)))
-    else:
+    if wanted is None:
         durable.write_json(work.job, job.to_dict())
+    else:
+        with _NAMING:
+            _require_free(dict.fromkeys((spool, *map(Spool, config.spool))), work, job, JobId(str(wanted)))
+            work, job = _adopt(spool, work, job, JobId(str(wanted)))
     step("C4")
     return work, job
 
@@ -281,26 +286,46 @@ def _content_of(spool: Spool, job_id: JobId) -> str | None:
     """The sha256 of the source of a job that is at work or done; ``None`` where there is no such job or result.
 
     Raises:
-        StemdError: STEMD-S011, the job failed and waits in orphan/.
+        StemdError: STEMD-S011, the job failed and waits in orphan/, or has a folder but is not sealed.
     """
-    record = durable.read_json(spool.job(job_id).job)
-    if record is not None:
-        return Job.from_dict(record).source.sha256
-    if sidecar.find_orphan(spool, job_id) is not None:
+    work = spool.job(job_id)
+    record = durable.read_json(work.job)
+    if record is None and sidecar.find_orphan(spool, job_id) is not None:
         message = f"job {job_id} failed before and is in orphan/"
         raise StemdError("STEMD-S011", message, remedy=f"`stemd retry {job_id}` tries it again.")
+    record = record or durable.read_json(work.job)  # it may have been put back between the two looks
+    if record is not None:
+        return Job.from_dict(record).source.sha256
+    if work.path.exists():
+        raise StemdError("STEMD-S011", f"job_uuid {job_id} is being claimed")
     status = durable.read_json(spool.status_file(job_id))
     return status.get("source_sha256") if status and status.get("state") == JobState.DONE else None
 
 
+def _require_free(spools: Iterable[Spool], work: WorkDir, job: Job, wanted: JobId) -> None:
+    """Whether the job in ``work`` may have the id: no other job in any of the daemon's spools has or had it.
+
+    Raises:
+        AcknowledgedError: that is the same job.
+        StemdError: STEMD-S011, it is another one.
+    """
+    for spool in spools:
+        if spool.job(wanted) == work:  # called so already, by a daemon that died before it was sealed
+            continue
+        with durable.io_errors(f"look for job {wanted} in {str(spool.root)!r}"):
+            known = _content_of(spool, wanted)
+        if known == job.source.sha256:
+            raise AcknowledgedError(wanted)
+        if known is not None:
+            raise StemdError("STEMD-S011", f"job_uuid {wanted} belongs to another recording")
+
+
 def _adopt(spool: Spool, work: WorkDir, job: Job, wanted: JobId) -> tuple[WorkDir, Job]:
-    """Give the job the identity its description asks for, unless that is taken."""
-    known = _content_of(spool, wanted)
-    if known == job.source.sha256:
-        raise AcknowledgedError(wanted)
-    if known is not None:
-        raise StemdError("STEMD-S011", f"job_uuid {wanted} belongs to another recording")
+    """Give the job the identity its description asks for."""
     adopted = spool.job(wanted)
+    if adopted == work:
+        durable.write_json(work.job, job.to_dict())
+        return work, job
     try:
         durable.rename(work.path, adopted.path)
     except FileExistsError:
