@@ -49,6 +49,11 @@ class Board:
     def get(self, job_id: str | None) -> Live | None:
         return self.jobs.get(JobId(job_id)) if job_id else None
 
+    def folder(self, job_id: JobId) -> WorkDir | None:
+        """Where the unfinished job of this id is at work."""
+        live = self.jobs.get(job_id)
+        return live.work if live is not None else None
+
     def in_state(self, state: JobState) -> list[Live]:
         return [live for live in self.jobs.values() if live.state is state]
 
@@ -174,7 +179,8 @@ class Board:
         live.state, live.stage = JobState(outcome.value), "ended"
         live.reason, live.not_before = error, None
         live.write_status(target)
-        self.jobs.pop(live.id, None)
+        if self.jobs.get(live.id) is live:  # not another spool's, whose restart is still to tell them apart
+            del self.jobs[live.id]
         self.ended[outcome] += 1
         ending = live.ending(outcome, error)
         if not live.is_canary:

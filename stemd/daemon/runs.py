@@ -239,7 +239,7 @@ class Runs:
         self.fetching.came(worker.setup.model)
         facts = {key: message[key] for key in ("engine", "model", "seconds")}
         logs.get().info("worker_ready", pid=worker.pid, **facts)
-        if live is None or live.job is None:
+        if live is None or live.job is None or live.state is not JobState.RUNNING:
             self.pool.done(worker)
         else:
             live.started = time.monotonic()  # what it took to fetch and load a model is not the job's time

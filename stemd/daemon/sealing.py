@@ -86,6 +86,9 @@ class Sealer:
             if result == "split":
                 self._split(live)
                 return
+            if result is not None and self._board.get(result[0].job_id) not in {None, live}:
+                self._refuse(live, result[0])
+                return
             if result is not None:
                 self._adopt(live, *result)
             if live.cancelling:
@@ -125,6 +128,14 @@ class Sealer:
             compliance=sidecar.compliance(job, time.time()),
         )
         self._board.tell("accepted", live, names={"name": job.source.name, "sha256": job.source.sha256})
+
+    def _refuse(self, live: Live, work: WorkDir) -> None:
+        """The identity that the job was given is that of an unfinished one, of which nothing was seen on the disk."""
+        alone = claim.apart(live.spool, work)
+        self._drop(live)
+        live.work = alone
+        self._board.add(live)
+        self._board.give_up(live, StemdError("STEMD-S011", f"job_uuid {work.job_id} is at work"))
 
     def _split(self, live: Live) -> None:
         """The album is no job any more: it waits, off the board, for the jobs it has been split into."""

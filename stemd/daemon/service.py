@@ -236,7 +236,7 @@ class Service:
             self._view = DaemonView(loop_at=time.monotonic(), reason="recovering")
 
         for spool in self._spools:
-            for found in recover.recover(spool, progress, self._dispatcher.board.jobs):
+            for found in recover.recover(spool, progress, self._dispatcher.board.folder):
                 survives(self._dispatcher.takeover.recovered, spool, found)
             settle_statuses(spool, self._dispatcher.board.jobs)
         self._metrics.scan_success.set_to_current_time()  # what recovery took was no standstill

@@ -122,6 +122,8 @@ class Steering:
             orphan = sidecar.find_orphan(scanner.spool, job_id)
             if orphan is not None:
                 person.require(Action.STEER, orphan.parent.name)
+                if self._board.get(job_id) is not None:
+                    raise StemdError("STEMD-S016", f"job {job_id} is already at work")
                 work = deliver.retry(scanner.spool, orphan, job_id)
                 break
         else:

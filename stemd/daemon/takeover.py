@@ -71,7 +71,7 @@ class Takeover:
         """What a restart could not bring forward may go on now."""
         stuck, self._stuck = self._stuck, []
         for spool, work in stuck:
-            if (found := recover.one(spool, work)) is not None:
+            if (found := recover.one(spool, work, self._board.folder)) is not None:
                 self.recovered(spool, found)
                 if found.following is not None:
                     self._sealer.take_new(spool, found.following, self._owner(found.following))

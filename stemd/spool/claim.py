@@ -19,7 +19,7 @@ from typing import Any
 from stemd.core import compliance
 from stemd.core.config import Config, JobFile, parse_job, tree
 from stemd.core.errors import StemdError
-from stemd.core.job import Job, JobId, JobState, Length, Source, decode_name, encode_name
+from stemd.core.job import Job, JobId, JobState, Length, Source, decode_name, encode_name, new_job_id
 from stemd.core.policy import permit
 from stemd.core.request import resolve, takes_several, user_for
 from stemd.core.stem_roles import by_role
@@ -338,3 +338,16 @@ def _adopt(spool: Spool, work: WorkDir, job: Job, wanted: JobId) -> tuple[WorkDi
         durable.rename(adopted.path, work.path)  # whoever asked still knows it by its first name
         raise
     return adopted, replace(job, job_uuid=wanted)
+
+
+def apart(spool: Spool, work: WorkDir) -> WorkDir:
+    """Give a job whose id is that of another one a new id, and leave it to be sealed again. Returns its folder.
+
+    A crash in the middle leaves a ``job.json`` that names another id than its folder, which recovery throws away.
+    """
+    alone = spool.job(new_job_id())
+    durable.rename(work.path, alone.path)
+    step("R11a")
+    alone.job.unlink(missing_ok=True)
+    step("R11")
+    return alone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -86,12 +86,15 @@ def _is_husk(work: WorkDir) -> bool:
 
 
 def recover(
-    spool: Spool, progress: Callable[[], None] = lambda: None, taken: Container[JobId] = ()
+    spool: Spool,
+    progress: Callable[[], None] = lambda: None,
+    holder: Callable[[JobId], WorkDir | None] = lambda job_id: None,
 ) -> Iterator[Recovered]:
     """Bring every folder in work/ forward and yield the jobs that go on; the rest is finished here.
 
-    ``progress`` is called before each folder (a long recovery must keep the service manager informed). A job that is
-    ``taken`` by then is left alone: it followed one that was recovered before. Needs the spool's lock.
+    ``progress`` is called before each folder (a long recovery must keep the service manager informed). ``holder`` says
+    whose folder an id is taken by: one's own is left alone, the job followed one that was recovered before. Needs the
+    spool's lock.
     """
     for stray in _strays(spool):
         deliver.unknown(spool, stray, "not a job's folder: stemd did not make it")
@@ -100,15 +103,18 @@ def recover(
         seen.update(new)
         for work in new:
             progress()
-            if work.job_id not in taken and (recovered := one(spool, work)) is not None:
+            if holder(work.job_id) != work and (recovered := one(spool, work, holder)) is not None:
+                seen.add(recovered.work)  # it may have another name now
                 yield recovered
 
 
-def one(spool: Spool, work: WorkDir) -> Recovered | None:
+def one(
+    spool: Spool, work: WorkDir, holder: Callable[[JobId], WorkDir | None] = lambda job_id: None
+) -> Recovered | None:
     """Bring one folder forward; a ``STUCK`` one may be given here again."""
     try:
         joblock.release(work)
-        return _recover_one(spool, work)
+        return _recover_one(spool, work, taken=holder(work.job_id) not in {None, work})
     except StemdError as error:
         if error.code != "STEMD-S012":
             return Recovered(work, Found.STUCK, error=error)
@@ -166,10 +172,11 @@ def _flush(spool: Spool, work: WorkDir) -> None:
             durable.fsync(folder)
 
 
-def _recover_one(spool: Spool, work: WorkDir) -> Recovered | None:
+def _recover_one(spool: Spool, work: WorkDir, *, taken: bool) -> Recovered | None:
     _one_name(spool, work)
     found = classify(work)
     job = _job(work)
+    goes_on = not taken and (job is None or job.job_uuid == work.job_id)
     if found in _UNFLUSHED:
         _flush(spool, work)
     match found:
@@ -185,13 +192,24 @@ def _recover_one(spool: Spool, work: WorkDir) -> Recovered | None:
             return Recovered(work, found)
         case Found.UNKNOWN:
             raise StemdError("STEMD-S012", "no source, no published marker")
-        case Found.STAGED if job is not None:
+        case Found.STAGED if job is not None and goes_on:
             return _finish_staged(work, job)
         case _:
             if job is not None:
                 deliver.unstage(work)
-            return Recovered(work, found, job)
+            return Recovered(work, found, job) if goes_on else _seal_again(spool, work, taken=taken)
     return None
+
+
+def _seal_again(spool: Spool, work: WorkDir, *, taken: bool) -> Recovered:
+    """Another spool's job has this one's id, or ``job.json`` names another: its description decides once more."""
+    if taken:
+        spool.status_file(work.job_id).unlink(missing_ok=True)  # whatever it says: the recording is still to be done
+        work = claim.apart(spool, work)
+    else:
+        work.job.unlink()
+    _flush(spool, work)
+    return Recovered(work, Found.CLAIMED)
 
 
 def _put_aside(spool: Spool, work: WorkDir, reason: str) -> None:

@@ -1,15 +1,16 @@
 """One job_uuid is one job, however often it is dropped: into any of the daemon's spools, and at one moment too."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
 
 from stemd.core.config import load
 from stemd.core.errors import StemdError
-from stemd.spool import deliver, sidecar, steps
+from stemd.spool import attempts, deliver, durable, recover, sidecar, steps
 from stemd.spool.claim import AcknowledgedError
 from tests.support.spools import make_spool
-from tests.unit.spool.conftest import Way
+from tests.unit.spool.conftest import SOURCE, Way
 
 UUID = "0192f0c1-0000-7000-8000-000000000001"
 JOB = f"input: song.wav\njob_uuid: {UUID}\n"
@@ -21,6 +22,30 @@ def ways(tmp_path):
     spools = [make_spool(tmp_path / name) for name in ("a", "b")]
     config = load(None, {"spool": [str(spool.root) for spool in spools]}, {}).config
     return [Way(spool, config) for spool in spools]
+
+
+def by_itself(way, folder, stage):
+    """A job with this id as the daemon of this spool alone, which knows of no other, leaves it."""
+    alone = Way(way.spool, load(None, {"spool": str(way.spool.root)}, {}).config)
+    work = alone.claim(folder)
+    if stage == "renamed":
+        durable.rename(work.path, way.spool.job(UUID).path)
+        return way.spool.job(UUID)
+    work, job = alone.seal(work)
+    if stage != "sealed":
+        attempts.record_start(work.attempts, "stub")
+    if stage == "staged":
+        alone.stage(work, job)
+    if stage == "waiting":
+        durable.write_json(work.not_before, {"state": "held"})
+    return work
+
+
+def restart(here, there):
+    """What the next daemon finds in the second spool when it has taken over the first."""
+    (first,) = recover.recover(here.spool)
+    held = {UUID: first.work}
+    return list(recover.recover(there.spool, lambda: None, held.get))
 
 
 def other_recording(way):
@@ -96,3 +121,60 @@ def test_the_same_job_twice_at_one_moment_is_one_job(ways, other):
                 meanwhile[0].result()
         finally:
             steps.install(None)
+
+
+@pytest.mark.parametrize("stage", ["renamed", "sealed", "working", "waiting", "staged"])
+def test_of_two_that_became_one_daemon_s_the_second_is_acknowledged(ways, stage):
+    here, there = ways
+    by_itself(here, here.drop_staged(JOB), "sealed")
+    sidecar.write_status(there.spool, UUID, {"state": "waiting"})
+    by_itself(there, there.drop_staged(JOB), stage)
+    (found,) = restart(here, there)
+    assert (found.found, found.job) == (recover.Found.CLAIMED, None)
+    assert found.work.job_id != UUID
+    assert not there.spool.status_file(UUID).exists()
+    with pytest.raises(AcknowledgedError) as caught:
+        there.seal(found.work)
+    assert caught.value.job_id == UUID
+
+
+def test_nor_is_it_lost_where_a_status_says_that_it_is_done(ways):
+    """It does not say the truth: the recording is still at work."""
+    here, there = ways
+    _, job = here.seal(by_itself(here, other_recording(here), "renamed"))
+    work = by_itself(there, there.drop_staged(JOB), "working")
+    content = durable.read_json(work.job)["source"]["sha256"]
+    sidecar.write_status(there.spool, UUID, {"state": "done", "source_sha256": content})
+    (found,) = restart(here, there)
+    with pytest.raises(StemdError) as caught:
+        there.seal(found.work)
+    assert (caught.value.code, job.job_uuid) == ("STEMD-S011", UUID)
+    assert (found.work.src / "staged" / "song.wav").read_bytes() == SOURCE
+
+
+@pytest.mark.parametrize("stage", ["sealed", "staged"])
+def test_another_recording_loses_its_id_and_nothing_else_whatever_crashes(tmp_path, stage):
+    for step in range(1, 20):
+        spools = [make_spool(tmp_path / f"{step}{name}") for name in ("a", "b")]
+        config = load(None, {"spool": [str(spool.root) for spool in spools]}, {}).config
+        here, there = (Way(spool, config) for spool in spools)
+        first = by_itself(here, here.drop_staged(JOB), "sealed")
+        by_itself(there, other_recording(there), stage)
+        child = os.fork()
+        if child == 0:
+            seen = []
+            steps.install(lambda name, seen=seen, step=step: seen.append(name) or (len(seen) == step and os._exit(77)))
+            os._exit(0 if restart(here, there) else 1)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        (found,) = restart(here, there)
+        assert first.job.exists()
+        with pytest.raises(StemdError) as caught:
+            there.seal(found.work)
+        assert caught.value.code == "STEMD-S011", f"crash after step {step}"
+        orphan = deliver.to_orphan(there.spool, found.work, caught.value, "everyone")
+        assert (orphan / "source" / "staged" / "song.wav").read_bytes() == b"another recording"
+        assert durable.read_json(orphan / "error.json")["job_uuid"] == found.work.job_id != UUID
+        if status == 0:
+            assert step > 2
+            return
+    raise AssertionError("it never came through")
