@@ -27,6 +27,7 @@ class Count:
     """What the file says: attempts and interruptions so far, starts in all, and the attempts' records.
 
     ``put_back_at`` is when a person last put it back, ``begun_at`` when it was first started since (or at all).
+    ``epoch`` is how often it was put back.
     """
 
     attempts: int
@@ -35,6 +36,7 @@ class Count:
     records: tuple[dict[str, Any], ...]
     put_back_at: float | None = None
     begun_at: float | None = None
+    epoch: int = 0
 
     @property
     def ooms(self) -> int:
@@ -50,7 +52,7 @@ def boot_id() -> str:
 
 def count(lines: Iterable[bytes]) -> Count:
     """Read the records; pure. A torn last line, which a power cut may leave, counts as absent."""
-    attempts = interruptions = starts = 0
+    attempts = interruptions = starts = epoch = 0
     records: list[dict[str, Any]] = []
     open_start: dict[str, Any] | None = None
     last_start: dict[str, Any] = {}
@@ -75,12 +77,13 @@ def count(lines: Iterable[bytes]) -> Count:
             case "checkpoint":
                 interruptions = 0
             case "epoch":
+                epoch += 1
                 attempts = interruptions = 0
                 open_start = None
                 put_back_at, begun_at = record.get("at"), None
                 records.clear()
     interruptions += open_start is not None
-    return Count(attempts, interruptions, starts, tuple(records), put_back_at, begun_at)
+    return Count(attempts, interruptions, starts, tuple(records), put_back_at, begun_at, epoch)
 
 
 def read(path: Path) -> Count:

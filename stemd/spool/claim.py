@@ -23,7 +23,7 @@ from stemd.core.job import Job, JobId, JobState, Length, Source, decode_name, en
 from stemd.core.policy import permit
 from stemd.core.request import resolve, takes_several, user_for
 from stemd.core.stem_roles import by_role
-from stemd.spool import durable, ignore, lease, ownership, sidecar, sources
+from stemd.spool import attempts, durable, ignore, lease, ownership, sidecar, sources
 from stemd.spool.books import Books, is_buried
 from stemd.spool.intake import Candidate, Kind
 from stemd.spool.layout import Spool, WorkDir, names, safe_title
@@ -174,6 +174,7 @@ def seal(
     belongs = origin.get("album")
     job = Job(
         work.job_id, user, origin["inbox"] or "", title, source, request, origin["claimed_at"],
+        epoch=attempts.read(work.attempts).epoch,
         compliance=compliance.marks(config, origin["inbox"], user),
         album={key: belongs[key] for key in ("job_uuid", "place")} if belongs else None, inputs=inputs,
     )  # fmt: skip

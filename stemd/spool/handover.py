@@ -18,7 +18,7 @@ from typing import Any
 from stemd.core.canary import is_canary
 from stemd.core.errors import StemdError
 from stemd.core.job import SCHEMA_VERSION, Job, JobState
-from stemd.spool import durable, sidecar
+from stemd.spool import attempts, durable, sidecar
 from stemd.spool.layout import Spool, WorkDir
 from stemd.spool.steps import step
 
@@ -58,7 +58,7 @@ def _document(spool: Spool, work: WorkDir, job: Job | None, state: JobState, tar
     facts = durable.read_json(work.manifest if done else work.error) or {}
     document = {
         "schema_version": SCHEMA_VERSION,
-        "key": f"{work.job_id}.{job.epoch if job else 0}",
+        "key": f"{work.job_id}.{job.epoch if job else _unsealed_epoch(work)}",
         "job_uuid": work.job_id,
         "user_id": job.user_id if job else facts.get("user_id"),
         "state": state.value,
@@ -100,7 +100,13 @@ def due(spool: Spool, document: Mapping[str, Any]) -> bool:
         return True
     if document["state"] == JobState.DONE.value:
         return work.published.exists()
-    return not work.error.exists() and (durable.read_json(work.job) or {}).get("epoch", 0) > _epoch(document)
+    record = durable.read_json(work.job)
+    epoch = record.get("epoch", 0) if record is not None else _unsealed_epoch(work)
+    return not work.error.exists() and epoch > _epoch(document)
+
+
+def _unsealed_epoch(work: WorkDir) -> int:
+    return attempts.read(work.attempts).epoch
 
 
 def _epoch(document: Mapping[str, Any]) -> int:

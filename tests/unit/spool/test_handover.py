@@ -58,6 +58,22 @@ def test_a_retried_job_is_handed_over_once_for_each_end(spool, way: Way):
     assert due(spool) == ["failed", "done"]
 
 
+def test_so_is_one_that_was_put_back_before_it_was_sealed(spool, way: Way):
+    work = way.claim(way.drop())
+    first = f"{work.job_id}.0"
+    for _ in range(2):
+        orphan = deliver.to_orphan(spool, work, StemdError("STEMD-P004"), "everyone")
+        work = deliver.retry(spool, orphan, work.job_id)
+    assert due(spool) == ["failed", "failed"]
+    work, job = way.seal(work)
+    assert job.epoch == 2
+    way.stage(work, job)
+    deliver.to_outbox(spool, work, job)
+    keys = [document["key"] for document in documents(spool)]
+    assert keys == [first, f"{job.job_uuid}.1", f"{job.job_uuid}.2"]
+    assert due(spool) == ["failed", "failed", "done"]
+
+
 @pytest.mark.parametrize("end", ["done", "failed"])
 def test_a_crash_at_any_step_of_the_end_forgets_no_hand_over(spool, way: Way, tmp_path, end):
     """In a child that dies at its k-th step; the parent recovers and finishes the job as a restart does."""
