@@ -1,8 +1,9 @@
 """Does an uncompressed sound file hold all the bytes its header promises?
 
 libsndfile quietly clamps a data chunk that is longer than the file, so a cut-off upload would pass as a shorter
-song. These functions read only headers (WAV, RF64/BW64, Wave64, AIFF, CAF, AU), and the marks that say whether an Ogg
-stream reached its end and whether another one follows.
+song; and it leaves out what lies beyond a data chunk that is declared too short. These functions read only headers
+(WAV, RF64/BW64, Wave64, AIFF, CAF, AU, and those of ``rare_containers``), and the marks that say whether an Ogg stream
+reached its end and whether another one follows.
 """
 
 from __future__ import annotations
@@ -11,28 +12,26 @@ import os
 import re
 import struct
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import BinaryIO
+
+from stemd.engines.audio import rare_containers
+from stemd.engines.audio.rare_containers import DataChunk
 
 _UNKNOWN_32 = 0xFFFFFFFF
 _W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
 _W64_FMT, _W64_DATA = b"fmt \xf3\xac\xd3\x11", b"data\xf3\xac\xd3\x11"
 _MAX_CHUNKS = 10_000
+#: What may stand behind the sound: chunks, by their names, and tags of other formats (ID3v1, ID3v2, APE, Lyrics3).
+_CHUNK_NAME = re.compile(rb"[A-Za-z0-9 _()\-.]{4}")
+_TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
+LEAST_SOUND = 1024
+"""Fewer bytes than these behind the sound are filling."""
 #: The first page of an Ogg stream of sound (RFC 3533 §6): the flag of a beginning, one segment, and a codec's mark.
 _OGG_BEGINNING = re.compile(rb"OggS\0[\x02\x06].{20}\x01.(?:\x01vorbis|OpusHead|\x7fFLAC|Speex   )", re.DOTALL)
 _OGG_MARK = 36
 _PIECE = 1 << 20
 #: Bytes per sample of AU's uncompressed encodings (8-bit law, PCM, float).
 _AU_WIDTHS = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
-
-
-@dataclass(frozen=True, slots=True)
-class DataChunk:
-    """Where the samples lie: first byte, declared bytes (``None``: the header leaves it open), bytes per frame."""
-
-    start: int
-    size: int | None
-    frame: int
 
 
 def missing_frames(file: BinaryIO) -> int:
@@ -49,28 +48,67 @@ def data_chunk(file: BinaryIO) -> DataChunk | None:
     file.seek(0)
     head = file.read(40)
     with suppress(struct.error):
-        if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE":
-            return _wave(file)
+        if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
+            return _wave(file, ">" if head[:4] == b"RIFX" else "<")
         if head[:16] == _W64_RIFF:
             return _wave64(file)
         if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
             return _aiff(file)
         if head[:4] == b"caff":
             return _caf(file)
-        if head[:4] in (b".snd", b"dns."):
-            return _au(head)
+        return _au(head) if head[:4] in (b".snd", b"dns.") else rare_containers.data_chunk(file)
     return None
 
 
-def _wave(file: BinaryIO) -> DataChunk | None:
+def unclaimed(file: BinaryIO, chunk: DataChunk) -> int:
+    """How many bytes follow the declared ``chunk`` of a WAV, AIFF or AU that are no chunks, no tags and no zeros.
+
+    They are sound: the size has 32 bits and goes round at 4 GiB, and a recorder that died did not correct it.
+    """
+    if chunk.size is None:
+        return 0
+    file.seek(0)
+    order = {b"RIFF": "<", b"RF64": "<", b"BW64": "<", b"RIFX": ">", b"FORM": ">"}.get(file.read(4))
+    end, whole = chunk.start + chunk.size, os.fstat(file.fileno()).st_size
+    if order and any(_are_chunks(file, order, end + pad, whole) for pad in {end % 2, 0}):
+        return 0
+    return 0 if _is_filling(file, end, whole) else whole - end
+
+
+def _are_chunks(file: BinaryIO, order: str, at: int, whole: int) -> bool:
+    """Whether chunks fill the file from ``at`` on; the last may be cut off, and filling may follow it."""
+    for count in range(_MAX_CHUNKS):
+        file.seek(at)
+        head = file.read(8)
+        if len(head) < 8:
+            return True
+        if not _CHUNK_NAME.fullmatch(head[:4]):
+            return count > 0 and _is_filling(file, at, whole)
+        size = int(struct.unpack(f"{order}I", head[4:])[0])
+        at += 8 + size + size % 2
+    return True
+
+
+def _is_filling(file: BinaryIO, at: int, whole: int) -> bool:
+    """Whether there is next to nothing from ``at`` on, a tag, or zeros alone."""
+    if whole - at < LEAST_SOUND:
+        return True
+    file.seek(at)
+    if file.read(16).startswith(_TAGS):
+        return True
+    file.seek(at)
+    return all(piece.count(0) == len(piece) for piece in iter(lambda: file.read(_PIECE), b""))
+
+
+def _wave(file: BinaryIO, order: str) -> DataChunk | None:
     at, frame, long_size = 12, 1, None
     for _ in range(_MAX_CHUNKS):
         file.seek(at)
-        name, size = struct.unpack("<4sI", file.read(8))
+        name, size = struct.unpack(f"{order}4sI", file.read(8))
         if name == b"ds64":
             long_size = struct.unpack("<QQ", file.read(16))[1]
         elif name == b"fmt ":
-            frame = struct.unpack("<HHIIH", file.read(14))[4]
+            frame = struct.unpack(f"{order}HHIIH", file.read(14))[4]
         elif name == b"data":
             if size == _UNKNOWN_32 and long_size is not None:
                 return DataChunk(at + 8, long_size, frame)
@@ -101,7 +139,8 @@ def _aiff(file: BinaryIO) -> DataChunk | None:
             channels, _, bits = struct.unpack(">hIh", file.read(8))
             frame = channels * ((bits + 7) // 8)
         elif name == b"SSND":
-            return DataChunk(at + 8, size or None, frame)
+            offset = struct.unpack(">I", file.read(4))[0]
+            return DataChunk(at + 16 + offset, max(0, size - 8 - offset) or None, frame)
         at += 8 + size + size % 2
     return None
 

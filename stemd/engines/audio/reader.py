@@ -18,7 +18,8 @@ class Probe:
     ``padded`` tells whether what decodes beyond ``declared`` is an encoder's padding, ``wav_order`` whether the
     channels come as WAV has them (L R C …), not as Ogg has (L C R …), ``partial`` whether the decoder that found this
     stops before the file's end. ``spans`` are the parts of the file to decode, first byte and end, where it is not to
-    be read as a whole; ``layout`` is what ffmpeg is told to bring the channels to, empty where their number is enough.
+    be read as a whole, and ``bare`` how libsndfile calls the samples there and their byte order, where nothing else is
+    in them; ``layout`` is what ffmpeg is told to bring the channels to, empty where their number is enough.
     """
 
     rate: int
@@ -32,5 +33,6 @@ class Probe:
     layout: str = ""
     partial: bool = False
     spans: tuple[tuple[int, int], ...] = ()
+    bare: tuple[str, str] | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

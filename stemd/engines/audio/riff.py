@@ -1,4 +1,4 @@
-"""ID3 tags in chunked sound files: WAV and RF64 (chunk ``id3 ``) and AIFF (chunk ``ID3 ``)."""
+"""ID3 tags in chunked sound files: WAV, RIFX and RF64 (chunk ``id3 ``) and AIFF (chunk ``ID3 ``)."""
 
 from __future__ import annotations
 
@@ -67,4 +67,5 @@ def _byte_order(file: BinaryIO) -> str:
     head = file.read(12)
     if head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:] == b"WAVE":
         return "<"
-    return ">" if head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC") else ""
+    big = (head[:4] == b"RIFX" and head[8:] == b"WAVE") or (head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"))
+    return ">" if big else ""

@@ -8,11 +8,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import soundfile
 
-from stemd.engines.audio import containers, mpeg, source_tags
+from stemd.engines.audio import containers, mpeg, rare_containers, source_tags
 from stemd.engines.audio.reader import BLOCK, Probe
 from stemd.engines.audio.tags import for_stems
 
@@ -38,6 +38,10 @@ _MP3_TOLERANCE = 2 * 1152
 _UNKNOWN_FRAMES = 1 << 62
 _NO_END = "the Ogg stream has no end mark; it may be cut short"
 _PIECE = 1 << 16
+#: Bytes of a sample that libsndfile also reads without a container.
+_WIDTHS = {
+    "PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1,
+}  # fmt: skip
 
 
 def probe(path: Path) -> Probe | None:
@@ -68,6 +72,10 @@ def probe(path: Path) -> Probe | None:
                 case "OGG":
                     cut = () if containers.ogg_is_complete(file) else (_NO_END,)
                     return replace(found, partial=containers.ogg_streams(file) > 1, warnings=cut)
+                case "WAV" | "WAVEX" | "RF64" | "AIFF" | "AU":
+                    return _to_the_end(found, sound, file)
+                case rare if rare in rare_containers.NO_LENGTH:
+                    return replace(found, warnings=(f"a {rare} file does not state its length: what is there is used",))
             return found
 
 
@@ -83,6 +91,33 @@ def _of_mp3(found: Probe, survey: mpeg.Survey) -> Probe:
         partial=not survey.uniform,
         spans=survey.spans,
         warnings=("the mp3 has no header that states its length: what decodes is used",),
+    )
+
+
+def _to_the_end(found: Probe, sound: soundfile.SoundFile, file: BinaryIO) -> Probe:
+    """``found`` in a file whose header speaks for all of its sound, or what is really there instead."""
+    chunk = containers.data_chunk(file)
+    if chunk is None:
+        return found
+    whole, read = os.fstat(file.fileno()).st_size, int(sound.frames)
+    if chunk.size is not None:
+        beyond = containers.unclaimed(file, chunk)
+    else:
+        beyond = max(0, whole - chunk.start - read * chunk.frame)
+        beyond = beyond if beyond >= containers.LEAST_SOUND else 0
+    if not beyond:
+        return found
+    if sound.subtype not in _WIDTHS or chunk.frame != found.channels * _WIDTHS[sound.subtype]:
+        return replace(found, warnings=(f"{beyond} bytes after the sound that its header declares were left out",))
+    held = (whole - chunk.start) // chunk.frame
+    order = sound.endian if sound.endian != "FILE" else "BIG" if sound.format in ("AIFF", "AU") else "LITTLE"
+    return replace(
+        found,
+        declared=held,
+        expected=held,
+        spans=((chunk.start, chunk.start + held * chunk.frame),),
+        bare=(str(sound.subtype), order),
+        warnings=(f"its header speaks of {read} frames and the file holds {held}: it was read to its end",),
     )
 
 
@@ -118,7 +153,7 @@ class _Onward(soundfile.SoundFile):  # type: ignore[misc]  # untyped
 
 def blocks(path: Path, probe: Probe) -> Generator[Frames]:
     """Decode ``path`` in blocks of ``BLOCK`` frames × channels; ends early where the data do."""
-    with path.open("rb") as file, _sound(file, probe.spans) as sound:
+    with path.open("rb") as file, _sound(file, probe) as sound:
         while True:
             try:
                 block = sound.read(BLOCK, dtype="float32", always_2d=True)
@@ -130,12 +165,16 @@ def blocks(path: Path, probe: Probe) -> Generator[Frames]:
 
 
 @contextmanager
-def _sound(file: BinaryIO, spans: Sequence[tuple[int, int]]) -> Iterator[soundfile.SoundFile]:
-    if not spans:
+def _sound(file: BinaryIO, probe: Probe) -> Iterator[soundfile.SoundFile]:
+    if not probe.spans:
         with _Onward(file.fileno(), closefd=False) as sound:
             yield sound
         return
-    with _piped(file, spans) as pipe, _Onward(pipe, closefd=False) as sound:
+    how: dict[str, Any] = {}
+    if probe.bare:
+        how = {"format": "RAW", "samplerate": probe.rate, "channels": probe.channels}
+        how["subtype"], how["endian"] = probe.bare
+    with _piped(file, probe.spans) as pipe, _Onward(pipe, closefd=False, **how) as sound:
         yield sound
 
 

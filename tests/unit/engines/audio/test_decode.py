@@ -117,6 +117,39 @@ def test_cut_short(tmp_path, name, container):
     assert fails(path) == "STEMD-A002"
 
 
+@pytest.mark.parametrize(
+    ("container", "subtype", "channels", "rate"),
+    [
+        ("AVR", "PCM_16", 2, RATE), ("AVR", "PCM_S8", 1, RATE), ("SVX", "PCM_16", 1, RATE), ("SVX", "PCM_S8", 1, RATE),
+        ("NIST", "PCM_24", 2, RATE), ("VOC", "PCM_16", 2, RATE), ("VOC", "PCM_U8", 1, RATE),
+        ("MAT4", "PCM_16", 2, RATE), ("MAT4", "DOUBLE", 1, RATE), ("MAT5", "FLOAT", 2, RATE),
+        ("MAT5", "PCM_U8", 1, RATE), ("MPC2K", "PCM_16", 2, RATE), ("MPC2K", "PCM_16", 1, RATE),
+        ("WVE", "ALAW", 1, 8000), ("SDS", "PCM_16", 1, RATE), ("SDS", "PCM_24", 1, RATE), ("AU", "PCM_24", 2, RATE),
+        ("WAV", "PCM_16", 2, RATE),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("endian", ["FILE", "BIG", "LITTLE"])
+def test_cut_short_in_any_container_that_states_its_length(tmp_path, container, subtype, channels, rate, endian):
+    path = tmp_path / "sound"
+    try:
+        soundfile.write(path, tone(5000, rate, channels), rate, subtype, endian, container)
+    except (soundfile.LibsndfileError, ValueError):
+        pytest.skip("there is no such byte order")
+    source = open_source(path)
+    assert sum(len(block) for block in source.blocks()) == 5000
+    assert source.warnings == []
+    assert fails(cut(path)) == "STEMD-A002"
+    path.write_bytes(path.read_bytes()[:-200])
+    assert fails(path) == "STEMD-A002"
+
+
+@pytest.mark.parametrize("container", ["IRCAM", "PAF", "PVF", "XI"])
+def test_a_container_without_a_length_says_so(tmp_path, container):
+    path = tmp_path / "sound"
+    soundfile.write(path, tone(5000, channels=1), RATE, "DPCM_16" if container == "XI" else "PCM_16", format=container)
+    assert "does not state its length" in open_source(cut(path)).warnings[0]
+
+
 @needs_ffmpeg
 @pytest.mark.parametrize(("name", "options"), [("a.mp3", []), ("a.m4a", ["-movflags", "+faststart"]), ("a.mka", [])])
 def test_cut_short_by_ffmpegs_formats(tmp_path, wav, name, options):

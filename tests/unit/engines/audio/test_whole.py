@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import threading
 from pathlib import Path
@@ -157,3 +158,85 @@ def test_an_mp3_without_a_length_need_not_be_read_to_its_end(tmp_path):
     assert len(next(blocks))
     blocks.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "feeder"]
+
+
+def declaring(path: Path, size: int, after: bytes = b"") -> Path:
+    """``path`` with ``size`` bytes of sound in its header, and with ``after`` at its end."""
+    content = bytearray(path.read_bytes())
+    big = content[:4] in (b"FORM", b"RIFX", b".snd")
+    at = 8 if content[:4] == b".snd" else content.index(b"SSND" if content[:4] == b"FORM" else b"data") + 4
+    struct.pack_into(">I" if big else "<I", content, at, size + 8 * (content[:4] == b"FORM"))
+    path.write_bytes(content + after)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype", "endian"),
+    [
+        ("WAV", "PCM_16", "FILE"), ("WAV", "PCM_U8", "FILE"), ("WAV", "FLOAT", "FILE"), ("WAV", "PCM_24", "BIG"),
+        ("WAV", "ALAW", "FILE"), ("WAVEX", "PCM_24", "FILE"), ("AIFF", "PCM_16", "FILE"), ("AIFF", "PCM_24", "LITTLE"),
+        ("AIFF", "PCM_S8", "FILE"), ("AU", "PCM_16", "FILE"),
+    ],
+)  # fmt: skip
+def test_sound_beyond_what_the_header_declares_is_read(tmp_path, container, subtype, endian):
+    path = tmp_path / "sound"
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, (30_000, 2))
+    noise[1000:1100] = 0  # zeros at the border are sound like all else
+    soundfile.write(path, noise, RATE, subtype, endian, container)
+    before = decoded(path)
+    width = 2 * {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}.get(subtype, 1)
+    source = open_source(declaring(path, 1000 * width))
+    found = np.concatenate(list(source.blocks()))
+    assert np.array_equal(found[:30_000], before)
+    assert len(found) - 30_000 <= 16 // width + 1  # the chunk PEAK of a float file is behind the sound
+    assert "speaks of 1000 frames" in source.warnings[0]
+
+
+@pytest.mark.parametrize("frames", [3000, 3001])
+@pytest.mark.parametrize(
+    "after",
+    [
+        b"",
+        b"LIST" + struct.pack("<I", 5000) + bytes(range(250)) * 20,
+        b"id3 " + struct.pack("<I", 90_000) + bytes(range(250)) * 20,
+        b"LIST" + struct.pack("<I", 6) + b"INFOab" + bytes(5000),
+        b"bext" + struct.pack("<I", 602) + b"x" * 602 + b"TAG" + b"y" * 5000,
+        bytes(5000),
+        b"TAG" + b"y" * 5000,
+        b"APETAGEX" + b"y" * 5000,
+        b"y" * 200,
+    ],
+)
+def test_what_is_no_sound_behind_a_wav_is_left_out(tmp_path, frames, after):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.full((frames, 1), 0.5), RATE, "PCM_U8")
+    if frames % 2:
+        path.write_bytes(path.read_bytes().removesuffix(b"\0"))
+    for padded in (after, bytes(frames % 2) + after):
+        path.write_bytes(path.read_bytes()[: 44 + frames] + padded)
+        source = open_source(path)
+        assert sum(len(block) for block in source.blocks()) == frames
+        assert source.warnings == []
+
+
+@pytest.mark.parametrize("declared", ["wrapped", "open"])
+def test_a_wav_whose_size_went_round_at_4_gib(tmp_path, declared):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.full((600, 2), 0.5), RATE, "PCM_16")
+    true = (1 << 32) + 2400 + 4 * RATE * 60
+    declaring(path, 2400 if declared == "wrapped" else 0xFFFFFFFF, b"\x01\x40" * 4)
+    with path.open("r+b") as file:
+        file.truncate(44 + true)
+    source = open_source(path)
+    assert (source.probe.declared, source.probe.expected) == (true // 4, true // 4)
+    assert "read to its end" in source.warnings[0]
+    blocks = source.blocks()
+    assert np.all(next(blocks)[:600] == 0.5)
+    blocks.close()
+
+
+def test_what_cannot_be_read_on_is_told(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.full((30_000, 1), 0.5), RATE, "IMA_ADPCM")
+    source = open_source(declaring(path, 2048))
+    assert "left out" in source.warnings[0]
