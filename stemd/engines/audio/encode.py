@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from stemd.engines.base import Frames
 
 _LEAST_FREE = 1 << 20
+#: libsndfile's number for what the system refused.
+_SYSTEM = 2
 
 
 def on_grid(block: Frames, bits: int | None) -> Frames:
@@ -82,7 +84,7 @@ class StemWriter:
         """Append frames, rounded to the grid.
 
         Raises:
-            StemdError: STEMD-R003 (no room), STEMD-S014 (the disk).
+            StemdError: STEMD-R003 (no room), STEMD-S014 (the disk), STEMD-A006 (not in this format).
         """
         samples = samples_of(block, self.target.bits)
         self.crc = zlib.crc32(samples.data, self.crc)
@@ -142,7 +144,7 @@ class _NotFlushed(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has n
 
 
 class _SoundErrors:
-    """libsndfile says only "system error": a full disk is told from a broken one by the room that is left."""
+    """libsndfile says little of what went wrong: the disk is asked itself, and if it is well, it was the format."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -150,12 +152,27 @@ class _SoundErrors:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, soundfile.SoundFileError | OSError | AssertionError):
-            raise disk_fault(self._path, str(error)) from error
+        if not isinstance(error, soundfile.SoundFileError | OSError | AssertionError):
+            return
+        fault = disk_fault(self._path, str(error))
+        if fault.code == "STEMD-S014" and not fault.detail and getattr(error, "code", _SYSTEM) != _SYSTEM:
+            fault = StemdError("STEMD-A006", f"{self._path.name} cannot be written in this format: {error}")
+        raise fault from error
 
 
 def disk_fault(path: Path, text: str) -> StemdError:
-    """STEMD-R003 where the file system below ``path`` is full, else STEMD-S014."""
+    """What a write to the end of the broken file ``path`` meets: STEMD-R003 (no room) or STEMD-S014 (anything else)."""
+    if is_full(path):
+        return StemdError("STEMD-R003", f"{path.name}: {text}")
+    try:
+        with writing(path), path.open("ab") as file:
+            file.write(bytes(_LEAST_FREE))
+    except StemdError as error:
+        return error
+    return StemdError("STEMD-S014", f"{path.name}: {text}")
+
+
+def is_full(path: Path) -> bool:
+    """Whether the file system below ``path`` is full."""
     state = os.statvfs(path.parent)
-    code = "STEMD-R003" if state.f_bavail * state.f_frsize < _LEAST_FREE else "STEMD-S014"
-    return StemdError(code, f"{path.name}: {text}")
+    return state.f_bavail * state.f_frsize < _LEAST_FREE

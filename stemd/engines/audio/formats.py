@@ -22,6 +22,8 @@ _RATES = {
     "mp3": (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
     "stem.mp4": (44_100, 48_000),
 }
+#: Above this rate the frames of a FLAC say it in steps of so many Hz (RFC 9639 §9.1.2).
+_FLAC_FINE, _FLAC_STEP = 65_535, 10
 WAV_LIMIT = 0xFFFFFFFF - (32 << 20)
 """More bytes of sound than this make a WAV an RF64: tags and cover come on top."""
 
@@ -51,7 +53,7 @@ class Target:
 
 
 def choose(output: Output, source_rate: int) -> Target:
-    """The form for ``output`` of a source at ``source_rate`` Hz; a lossy codec takes the next rate it has.
+    """The form for ``output`` of a source at ``source_rate`` Hz; a format without this rate takes the next it has.
 
     Raises:
         StemdError: STEMD-A006, there is no such format, or it does not hold this bit depth or rate.
@@ -69,5 +71,7 @@ def choose(output: Output, source_rate: int) -> Target:
         raise StemdError("STEMD-A006", f"sample_rate {rate} is outside 8000–192000")
     if rates := _RATES.get(output.format):
         rate = next((each for each in rates if each >= rate), rates[-1])
+    if output.format == "flac" and rate > _FLAC_FINE:
+        rate = -(-rate // _FLAC_STEP) * _FLAC_STEP
     bits = int(output.bit_depth) if subtype in _PCM.values() else None
     return Target(output.format, container, subtype, rate, bits, lossy)

@@ -14,7 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from stemd.core.errors import StemdError
-from stemd.engines.audio.encode import StemWriter, disk_fault
+from stemd.engines.audio.encode import StemWriter, is_full
 from stemd.engines.audio.loudness import Loudness
 from stemd.engines.audio.reader import BLOCK
 from stemd.engines.base import StemFile
@@ -90,8 +90,7 @@ def verified(
 
 def mismatch(path: Path, problem: str) -> StemdError:
     """STEMD-R003 where the disk is full, which explains it; else STEMD-S013."""
-    full = disk_fault(path, problem)
-    return full if full.code == "STEMD-R003" else StemdError("STEMD-S013", f"{path.name}: {problem}")
+    return StemdError("STEMD-R003" if is_full(path) else "STEMD-S013", f"{path.name}: {problem}")
 
 
 def sha256(path: Path) -> str:
