@@ -286,10 +286,16 @@ def models(config: Config) -> Iterator[Finding]:
     from stemd.engines import models as store
 
     folder = config.paths.models
-    here = [entry.name for entry in store.catalogue(folder) if entry.folder is not None]
+    entries = store.catalogue(folder)
+    here = [entry.name for entry in entries if entry.whole]
     yield ok("models", f"{', '.join(here) or 'none'} (store: {printable(str(folder))})")
+    damaged = [entry.name for entry in entries if entry.folder is not None and not entry.whole]
+    for name in damaged:
+        remedy = f"stemd models fetch --force {name}"
+        found = StemdError("STEMD-M003", f"{name} is damaged: files are missing or cut off", remedy=remedy)
+        yield bad("models", found, "warn")
     wanted = config.defaults.model
-    if config.defaults.engine in {"demucs", "spleeter"} and not store.present(wanted, folder):
+    if config.defaults.engine in {"demucs", "spleeter"} and wanted not in {*here, *damaged}:
         then = "the first job for it fetches it" if config.models.fetch == "auto" else "jobs for it wait until it is"
         message = f"{wanted}, the default model, is not here: {then}"
         yield bad("models", StemdError("STEMD-M001", message, remedy=f"stemd models fetch {wanted}"), "warn")

@@ -111,7 +111,7 @@ def _facts(name: str, catalogue: list[Any], config_file: Path | None) -> dict[st
         "installed": found is not None,
         "environment": own,
         "models": [entry.name for entry in mine],
-        "models_here": [entry.name for entry in mine if entry.folder is not None],
+        "models_here": [entry.name for entry in mine if entry.whole],
     }
 
 

@@ -37,7 +37,7 @@ def list_models(config_file: Path | None, as_json: bool) -> None:
 def _row(facts: dict[str, Any]) -> tuple[str, ...]:
     size = f"{facts['bytes'] / 1e6:.0f}" if facts["bytes"] else "–"
     source = facts["source"] or facts["page"] or "–"
-    where = "yes" if facts["present"] else "no"
+    where = "yes" if facts["present"] else "damaged" if facts["folder"] else "no"
     stems = " ".join(facts["stems"]) or "–"
     return facts["name"], facts["engine"] or "–", where, size, facts["licence"] or "–", stems, source
 
@@ -45,7 +45,7 @@ def _row(facts: dict[str, Any]) -> tuple[str, ...]:
 def _facts(entry: Any) -> dict[str, Any]:
     from stemd.engines.models import facts
 
-    known, record = entry.known, facts(entry.folder) if entry.folder else {}
+    known, record = entry.known, facts(entry.folder) if entry.whole else {}
     here = sum(each["bytes"] for each in record.get("files", {}).values())
     return {
         "name": entry.name,
@@ -59,7 +59,7 @@ def _facts(entry: Any) -> dict[str, Any]:
         "paper": known.paper if known else None,
         "bytes": here or (known.size if known else None),
         "bundled": known is not None and known.home is None,
-        "present": entry.folder is not None,
+        "present": entry.whole,
         "folder": printable(str(entry.folder)) if entry.folder else None,
         "source": printable(str(record["source"])) if record.get("source") else None,
         "fetched_at": record.get("fetched_at"),

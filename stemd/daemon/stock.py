@@ -60,7 +60,7 @@ class Stock:
             self._metrics.engine_up.labels(name).set(_is_up(name, config))
         for entry in models.catalogue(config.paths.models):
             if entry.engine in base.names():
-                self._metrics.model_present.labels(entry.engine, entry.name).set(entry.folder is not None)
+                self._metrics.model_present.labels(entry.engine, entry.name).set(entry.whole)
         self._count_orphans()
 
     def _measure_disks(self, config: Config) -> None:

@@ -97,7 +97,7 @@ class Health:
 
     def _engine(self, name: str, last: Mapping[str, Any], entries: Sequence[models.Entry]) -> dict[str, Any]:
         """``loads``: how it came up last, ``None`` where no worker has tried yet."""
-        found = [{"name": entry.name, "present": entry.folder is not None} for entry in entries]
+        found = [{"name": entry.name, "present": entry.whole} for entry in entries]
         known = {key: last.get(key) for key in ("loads", "model", "at", "facts", "error")}
         if not environments.own_environment(name):
             return {**known, "models": found}

@@ -10,7 +10,7 @@ from stemd.engines.models.catalogue import BUILT_IN
 from stemd.engines.models.download import FetchProgress
 from stemd.engines.models.fetch import fetch, replace
 from stemd.engines.models.origins import offline
-from stemd.engines.models.store import find, present
+from stemd.engines.models.store import find, lies_damaged, present
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Supply:
             StemdError: STEMD-M001, it could not be fetched.
         """
         known = BUILT_IN.get(model)
-        if known is None or known.engine != engine or present(model, store) or not self.can(model):
+        if known is None or known.engine != engine or _lies(model, store) or not self.can(model):
             return
         try:
             fetch(model, store, self.source, progress, pickles=self.pickles)
@@ -54,7 +54,12 @@ class Supply:
         try:
             replace(model, store, self.source, progress, damage.message, pickles=self.pickles)
         except StemdError as error:
-            raise (damage if present(model, store) else _still_missing(model, store, error)) from error
+            raise (damage if _lies(model, store) else _still_missing(model, store, error)) from error
+
+
+def _lies(model: str, store: Path) -> bool:
+    """Whether it is here; whether it is whole is for the engine to find out."""
+    return present(model, store) or lies_damaged(model, store)
 
 
 def _replaceable(model: str, store: Path) -> bool:

@@ -161,5 +161,12 @@ def test_a_model_from_a_folder(site, tmp_path):
     assert json.loads(result.stdout)["models"][0]["error"]["code"] == "STEMD-M003"
 
 
+def test_a_truncated_model_is_found(site, tmp_path):
+    (tmp_path / "models" / "htdemucs").mkdir(parents=True)
+    (tmp_path / "models" / "htdemucs" / "stemd.json").write_bytes(b"")
+    findings = site.json("doctor")["findings"]
+    assert ("warn", "STEMD-M003") in [(each["level"], each["code"]) for each in findings]
+
+
 def test_an_unknown_model(site):
     assert site.run("models fetch", "no-such-model").exit_code == 65

@@ -72,6 +72,18 @@ def test_fetch_tells_numbers(site, hub):
     assert again["fetched"] is False
 
 
+def test_a_truncated_model_is_said_to_be_damaged(site, hub):
+    (told,) = site.json("fetch", "hdemucs_mmi", "--from", hub.url)["models"]
+    Path(told["folder"], "75fc33f5.safetensors").write_bytes(b"cut off")
+    (row,) = [row for row in site.run("list").stdout.splitlines() if row.startswith("hdemucs_mmi ")]
+    assert row.split()[2] == "damaged"
+    (facts,) = [each for each in site.json("list")["models"] if each["name"] == "hdemucs_mmi"]
+    assert (facts["present"], facts["folder"]) == (False, told["folder"])
+    verified = site.run("verify")
+    assert verified.exit_code == 1
+    assert "STEMD-M003" in verified.stderr
+
+
 def test_the_configured_mirror_is_used_and_a_command_may_fetch_where_the_service_may_not(site, hub):
     site.configure(**{"fetch": "never", "from": hub.url})
     assert site.run("fetch", "hdemucs_mmi").exit_code == 0

@@ -12,7 +12,7 @@ import pytest
 
 from stemd.core.errors import StemdError
 from stemd.engines import models
-from stemd.engines.models import checksums, parse_bag
+from stemd.engines.models import Supply, checksums, parse_bag
 
 
 def failing(code: str):
@@ -113,6 +113,75 @@ def test_damage_is_found_and_mended_by_force(origin, tmp_path):
     models.verify("htdemucs", tmp_path / "store")
     (folder / "abc.safetensors").unlink()
     assert not models.present("htdemucs", tmp_path / "store")
+
+
+def cut_off(folder: Path) -> None:
+    (folder / "one.safetensors").write_bytes(b"weights" * 500)
+
+
+def without_weights(folder: Path) -> None:
+    (folder / "one.safetensors").unlink()
+
+
+def without_description(folder: Path) -> None:
+    (folder / f"{folder.name}.yaml").unlink()
+
+
+def alone_with_its_record(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name != "stemd.json":
+            path.unlink()
+
+
+def with_half_a_record(folder: Path) -> None:
+    path = folder / "stemd.json"
+    path.write_bytes(path.read_bytes()[:400])
+
+
+def with_an_empty_record(folder: Path) -> None:
+    (folder / "stemd.json").write_bytes(b"")
+
+
+def with_a_record_of_nothing(folder: Path) -> None:
+    (folder / "stemd.json").write_text('{"files": {"one.safetensors": 3}}')
+
+
+def with_a_strange_member(folder: Path) -> None:
+    path = folder / f"{folder.name}.yaml"
+    path.write_text(path.read_text().replace("abc", "xyz"))
+
+
+@pytest.mark.parametrize("name", ["htdemucs", "mine"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut_off, without_weights, without_description, alone_with_its_record, with_half_a_record, with_an_empty_record,
+        with_a_record_of_nothing, with_a_strange_member,
+    ],
+)  # fmt: skip
+def test_a_damaged_model_is_told_from_a_missing_one(damage, name, origin, tmp_path):
+    store = tmp_path / "store"
+    (origin / "htdemucs.yaml").rename(origin / f"{name}.yaml")
+    folder = models.fetch(name, store, origin)
+    damage(folder)
+    assert models.find(name, store, "demucs") == folder
+    with failing("STEMD-M003") as caught:
+        models.verify(name, store)
+    assert "`stemd models fetch --force" in caught.value.remedy
+    entry = next(each for each in models.catalogue(store) if each.name == name)
+    assert (entry.folder, entry.engine) == (folder, "demucs")
+    assert entry.whole == models.present(name, store) == (damage is with_a_strange_member)
+    with failing("STEMD-M003"):
+        Supply(allowed=False).mend(name, store, caught.value, lambda *each: None)
+    models.fetch(name, store, origin, force=True)
+    models.verify(name, store)
+
+
+def test_a_whole_bundled_model_goes_before_a_damaged_one_in_the_store(tmp_path):
+    (tmp_path / "nano").mkdir()
+    (tmp_path / "nano" / "stemd.json").write_bytes(b"")
+    assert not models.find("nano", tmp_path).is_relative_to(tmp_path)
+    models.verify("nano", tmp_path)
 
 
 def test_catalogue_has_the_known_and_the_own(origin, tmp_path):

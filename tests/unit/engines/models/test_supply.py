@@ -76,6 +76,22 @@ def test_a_damaged_model_is_quarantined_and_fetched_anew(hub, store):
     assert json.loads((held / "why.json").read_text())["why"] == error.message
 
 
+@pytest.mark.parametrize("left", [0, 5])
+def test_a_truncated_model_is_damaged_not_missing(left, hub, store):
+    supply = Supply(source=hub.url)
+    supply.provide("hdemucs_mmi", "demucs", store, nothing)
+    (store / "hdemucs_mmi" / WEIGHTS).write_bytes(bytes(left))
+    asked = len(hub.asked)
+    supply.provide("hdemucs_mmi", "demucs", store, nothing)
+    assert len(hub.asked) == asked, "it is put away first, when the engine has found it"
+    with pytest.raises(StemdError, match="STEMD-M003") as caught:
+        models.verify("hdemucs_mmi", store)
+    supply.mend("hdemucs_mmi", store, caught.value, nothing)
+    models.verify("hdemucs_mmi", store)
+    (held,) = quarantine.held(store)
+    assert (held / WEIGHTS).read_bytes() == bytes(left)
+
+
 def test_a_damaged_model_stays_where_nothing_may_be_fetched(hub, store):
     error = damaged(Supply(source=hub.url), store)
     asked = len(hub.asked)
