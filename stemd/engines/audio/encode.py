@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from stemd.engines.base import Frames
 
 _LEAST_FREE = 1 << 20
+#: Bytes of a text in INFO: libsndfile reads no long ones back, and longer ones break the file. ``id3 `` has all of it.
+_MOST_INFO = 1000
 #: libsndfile's number for what the system refused.
 _SYSTEM = 2
 
@@ -121,7 +123,7 @@ class StemWriter:
         elif self.target.container == "WAV":
             for name, tag in STRINGS.items():
                 if text := self.tags.get(tag):
-                    setattr(self._sound, name, text)
+                    setattr(self._sound, name, text.encode()[:_MOST_INFO].decode(errors="ignore"))
 
     def _sound_errors(self) -> _SoundErrors:
         return _SoundErrors(self.path)

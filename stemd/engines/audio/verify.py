@@ -63,11 +63,14 @@ def verified(
     path, target = written.path, written.target
     frames, channels = shape
     measured = measured or Measured(target.rate, channels)
-    with soundfile.SoundFile(os.fsencode(path)) as sound:
-        found = (int(sound.samplerate), int(sound.channels))
-        while len(block := sound.read(BLOCK, dtype="int32" if target.bits else "float32", always_2d=True)):
-            measured.add(block)
-            on_block(len(block))
+    try:
+        with soundfile.SoundFile(os.fsencode(path)) as sound:
+            found = (int(sound.samplerate), int(sound.channels))
+            while len(block := sound.read(BLOCK, dtype="int32" if target.bits else "float32", always_2d=True)):
+                measured.add(block)
+                on_block(len(block))
+    except soundfile.LibsndfileError as error:
+        raise mismatch(path, str(error)) from error
     same = target.lossy or measured.crc == written.crc
     if found != (target.rate, channels) or measured.frames != frames or not same:
         raise mismatch(

@@ -11,8 +11,10 @@ import soundfile
 
 from stemd.core.errors import StemdError
 from stemd.core.job import Output
+from stemd.engines.audio import id3, riff
 from stemd.engines.audio.encode import StemWriter
 from stemd.engines.audio.formats import Target, choose
+from stemd.engines.audio.verify import verified
 from stemd.worker.rlimits import files_within
 
 FRAMES = 100_000
@@ -57,3 +59,23 @@ def test_a_file_beyond_the_jobs_limit_says_so(form, limit, tmp_path):
     with pytest.raises(StemdError) as caught, files_within(limit):
         write(tmp_path / "a", choose(Output(form), 48_000))
     assert caught.value.code == "STEMD-R007"
+
+
+@pytest.mark.parametrize("length", [999, 1000, 4000, 51_200, 130_000])
+def test_long_tags_do_not_break_a_wav(length, tmp_path):
+    path, names = tmp_path / "a.wav", ("TITLE", "ARTIST", "ALBUM", "DATE", "GENRE", "COMMENT", "COPYRIGHT")
+    tags = dict.fromkeys(names, "x" + "ä" * (length // 2))
+    written = write(path, choose(Output("wav"), 48_000), tags)
+    assert verified("a", written, (FRAMES, 1), lambda frames: None).frames == FRAMES
+    with soundfile.SoundFile(path) as sound:
+        assert sound.comment == sound.title == "x" + "ä" * min(length // 2, 499)
+    assert id3.parse(riff.read_id3(path))[0] == tags
+
+
+def test_what_cannot_be_read_back_is_not_what_was_written(tmp_path):
+    path = tmp_path / "a.wav"
+    written = write(path, choose(Output("wav"), 48_000))
+    path.write_bytes(b"RIFF" + bytes(1000))
+    with pytest.raises(StemdError) as caught:
+        verified("a", written, (FRAMES, 1), lambda frames: None)
+    assert caught.value.code == "STEMD-S013"
