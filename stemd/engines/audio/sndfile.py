@@ -66,17 +66,24 @@ def probe(path: Path) -> Probe | None:
                 wav_order=sound.format != "OGG",
                 tags=_tags(path, sound),
             )
-            match sound.format:
-                case "MP3":
-                    return _of_mp3(found, mpeg.survey(file))
-                case "OGG":
-                    cut = () if containers.ogg_is_complete(file) else (_NO_END,)
-                    return replace(found, partial=containers.ogg_streams(file) > 1, warnings=cut)
-                case "WAV" | "WAVEX" | "RF64" | "AIFF" | "AU":
-                    return _to_the_end(found, sound, file)
-                case rare if rare in rare_containers.NO_LENGTH:
-                    return replace(found, warnings=(f"a {rare} file does not state its length: what is there is used",))
-            return found
+            return _held(found, sound, file)
+
+
+def _held(found: Probe, sound: soundfile.SoundFile, file: BinaryIO) -> Probe:
+    """``found``, as its header says, by what the file really holds."""
+    match sound.format:
+        case "MP3":
+            return _of_mp3(found, mpeg.survey(file))
+        case _ if sound.subtype.startswith("MPEG"):  # within a WAV, whose count of frames is a guess
+            return _of_mp3(found, replace(mpeg.survey(file), declares=None))
+        case "OGG":
+            cut = () if containers.ogg_is_complete(file) else (_NO_END,)
+            return replace(found, partial=containers.ogg_streams(file) > 1, warnings=cut)
+        case "WAV" | "WAVEX" | "RF64" | "AIFF" | "AU":
+            return _to_the_end(found, sound, file)
+        case rare if rare in rare_containers.NO_LENGTH:
+            return replace(found, warnings=(f"a {rare} file does not state its length: what is there is used",))
+    return found
 
 
 def _of_mp3(found: Probe, survey: mpeg.Survey) -> Probe:

@@ -160,6 +160,40 @@ def test_an_mp3_without_a_length_need_not_be_read_to_its_end(tmp_path):
     assert not [thread for thread in threading.enumerate() if thread.name == "feeder"]
 
 
+@needs_ffmpeg
+@pytest.mark.parametrize("options", [(), ("-ar", "22050"), ("-q:a", "4")])
+@pytest.mark.parametrize("seconds", [0.11, 1.0, 10.0])
+def test_an_mp3_within_a_wav(tmp_path, options, seconds):
+    path = make(tmp_path / "a.wav", "-c:a", "libmp3lame", "-ac", "2", *options, seconds=seconds)
+    source = open_source(path)
+    found = np.concatenate(list(source.blocks()))
+    reference = by_ffmpeg(path, source.rate)
+    assert abs(len(found) - len(reference)) <= 1152
+    assert len(found) >= seconds * source.rate
+    assert np.abs(found[: len(reference)] - reference[: len(found)]).max() < 1e-3
+    assert "states its length" in source.warnings[0]
+
+
+@needs_ffmpeg
+def test_an_mp3_within_a_wav_that_was_cut_off(tmp_path):
+    path = make(tmp_path / "a.wav", "-c:a", "libmp3lame")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(StemdError, match="STEMD-A002"):
+        decoded(path)
+
+
+@needs_ffmpeg
+def test_an_mp3_with_a_header_of_its_own_within_a_wav(tmp_path):
+    sound = part(tmp_path / "a.mp3", "-id3v2_version", "0").read_bytes()
+    form = struct.pack("<HHIIHHHHIHHH", 0x55, 2, RATE, 16_000, 1, 0, 12, 1, 2, 1152, 1, 0)
+    path = joined(
+        tmp_path / "a.wav",
+        b"RIFF" + struct.pack("<I", len(sound) + 50) + b"WAVEfmt " + struct.pack("<I", len(form)) + form,
+        b"data" + struct.pack("<I", len(sound)) + sound,
+    )
+    assert 3 * RATE <= len(decoded(path)) <= 3 * RATE + 2500
+
+
 def declaring(path: Path, size: int, after: bytes = b"") -> Path:
     """``path`` with ``size`` bytes of sound in its header, and with ``after`` at its end."""
     content = bytearray(path.read_bytes())
