@@ -41,7 +41,8 @@ def make_plan(model: Sequence[str], asked: int | Sequence[str], residual: str = 
     and ``residual`` changes nothing.
 
     Raises:
-        StemdError: STEMD-E003 (stems the model cannot give), STEMD-E004 (no such ``residual``, or no ``other`` for it).
+        StemdError: STEMD-E003 (stems the model cannot give), STEMD-E004 (no such ``residual``, no ``other`` for it, or
+            that alone).
     """
     parts = _counted(model, asked) if isinstance(asked, int) else _named(model, asked)
     if residual not in RESIDUALS:
@@ -81,6 +82,8 @@ def _with_residual(parts: tuple[Part, ...], residual: str) -> tuple[Part, ...]:
     if all(part.name != "other" for part in parts):
         raise StemdError("STEMD-E004", "residual: other needs `other` among the stems; use residual: file")
     rest = tuple(part.name for part in parts if part.name != "other")
+    if not rest:
+        raise StemdError("STEMD-E004", "residual: other needs other stems beside `other`; alone it would be the source")
     return tuple(replace(part, stem=None, minus=rest) if part.name == "other" else part for part in parts)
 
 

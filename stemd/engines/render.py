@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _FIRST, _SECOND = 0.4, 0.6
 """Where in the encode stage the first and the second pass end; the rest is verification."""
+#: A shared gain below this (−40 dB) is told: what is heard of the song then may be next to nothing.
+_SOFT = 0.01
 
 
 @dataclass(slots=True)
@@ -77,6 +80,9 @@ class Rendering:
         if excess > 1:
             margin = 2.0 ** (2 - (self.target.bits or 24))
             self.gain = (1 - margin) / excess
+            if self.gain < _SOFT:
+                decibels = -20 * math.log10(self.gain)
+                self.warnings.append(f"all outputs are {decibels:.0f} dB softer: something is far beyond full scale")
             written, _ = self._pass(self.gain, _FIRST, _SECOND)
         return written
 

@@ -53,7 +53,7 @@ def test_what_the_model_cannot_give(asked):
     assert "drums, bass, other, vocals" in caught.value.message
 
 
-@pytest.mark.parametrize(("asked", "residual"), [(4, "maybe"), (("vocals",), "other")])
+@pytest.mark.parametrize(("asked", "residual"), [(4, "maybe"), (("vocals",), "other"), (("other",), "other")])
 def test_residual_that_cannot_be(asked, residual):
     with pytest.raises(StemdError) as caught:
         make_plan(FOUR, asked, residual)

@@ -41,7 +41,7 @@ class Rendered:
         target = formats.choose(request.output, RATE)
         rendering = Rendering(request, plan, source, target, store, RATE, Meter(lambda progress: None))
         rendering.verify(rendering.write())
-        self.gain, self.step = rendering.gain, 2.0 ** (1 - int(form[1]))
+        self.gain, self.step, self.warnings = rendering.gain, 2.0 ** (1 - int(form[1])), rendering.warnings
         self.files = {part.name: self._read(home / "out" / f"{part.name}.{form[0]}") for part in plan.parts}
 
     @property
@@ -78,3 +78,10 @@ def test_a_rest_alone_is_exact_whatever_its_stem_would_do(tmp_path, form):
     made = Rendered(tmp_path, form, hit(0.5), {"vocals": hit(1.4)}, ("no_vocals",))
     assert made.gain == 1
     assert made.files["no_vocals"][100] == pytest.approx(-0.9, abs=made.step)
+
+
+@pytest.mark.parametrize(("value", "told"), [(0.5, []), (99.0, []), (1e4, ["80 dB softer"]), (9e9, ["199 dB softer"])])
+def test_a_gain_that_leaves_next_to_nothing_is_told(tmp_path, value, told):
+    made = Rendered(tmp_path, ("flac", "24"), hit(value), {"other": hit(value)}, ("other",))
+    assert len(made.warnings) == len(told)
+    assert all(text in warning for text, warning in zip(told, made.warnings, strict=True))
