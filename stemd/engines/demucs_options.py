@@ -25,6 +25,8 @@ class DemucsOptions:
 
 
 LEAST_SEGMENT = 0.1
+_MOST_SEGMENT = 600.0
+"""The longest segment of models that have no limit of their own: what is longer takes tens of GiB."""
 _DEFAULT_BATCH = {"cuda": 4}
 
 
@@ -42,7 +44,7 @@ def parse_options(
     return DemucsOptions(
         overlap=number(options, "overlap", 0.25, 0, 0.9),
         shifts=whole(options, "shifts", 0, 0, 20),
-        segment=None if segment is None else number(options, "segment", 0, LEAST_SEGMENT, longest),
+        segment=None if segment is None else number(options, "segment", 0, LEAST_SEGMENT, min(longest, _MOST_SEGMENT)),
         seed=whole(options, "seed", 0, 0, 2**32),
         batch=whole(options, "batch", together or _DEFAULT_BATCH.get(device, 1), 1, 64),
     )

@@ -55,11 +55,14 @@ def segment_count(lane: Lane, total: int) -> int:
     return -(-(total + lane.lead) // lane.stride)
 
 
-def triangle(length: int) -> NDArray[np.float32]:
-    """The weight of a segment's frames: rises from 1 in equal steps to the middle, falls back, divided by its peak."""
-    half = length // 2
-    ramp = np.concatenate([np.arange(1, half + 1), np.arange(length - half, 0, -1)]).astype(np.float32)
-    ramp /= ramp.max()
+def triangle(length: int, most: int | None = None) -> NDArray[np.float32]:
+    """The weight of a segment's frames: rises from 1 in equal steps to the middle, falls back, divided by its peak.
+
+    Only of the first ``most`` frames, where that is given.
+    """
+    at = np.arange(length if most is None else min(length, most))
+    ramp = np.minimum(at + 1, length - at).astype(np.float32)
+    ramp /= np.float32(length - length // 2)
     return ramp
 
 
@@ -173,7 +176,7 @@ class OverlapAdd:
         started = _Pass(
             lane,
             stems,
-            triangle(lane.segment),
+            triangle(lane.segment, self.total + lane.lead),  # a short track may have a long segment
             left(),
             self.total,
             [[SlidingBuffer((), self.begin) for _ in range(self.channels)] for _ in stems],

@@ -66,6 +66,14 @@ def test_options_out_of_range(options):
     assert next(iter(options)) in caught.value.message
 
 
+@pytest.mark.parametrize("segment", [600.1, 20_000, 1e18, float("inf")])
+def test_a_segment_has_an_end_where_the_model_sets_none(segment):
+    with failing("STEMD-E004") as caught:
+        parse_options({"segment": segment}, float("inf"), "cpu")
+    assert "from 0.1 to 600" in caught.value.message
+    assert parse_options({"segment": 600}, float("inf"), "cpu").segment == 600
+
+
 def test_default_options():
     assert parse_options({}, 7.8, "cpu") == DemucsOptions()
     assert parse_options({"segment": None}, float("inf"), "cuda").batch > 1

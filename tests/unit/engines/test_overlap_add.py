@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -86,6 +87,24 @@ def test_triangle():
     assert np.allclose(triangle(4), [0.5, 1, 1, 0.5])
     assert np.allclose(triangle(5), [1 / 3, 2 / 3, 1, 2 / 3, 1 / 3])
     assert triangle(1) == pytest.approx([1])
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 10, 11, 343_980, 2**25 + 3])
+@pytest.mark.parametrize("most", [1, 2, 7, 343_980, 2**26])
+def test_a_part_of_a_triangle_is_that_of_the_whole_to_the_last_bit(length, most):
+    half = length // 2
+    ramp = np.concatenate([np.arange(1, half + 1), np.arange(length - half, 0, -1)]).astype(np.float32)
+    assert np.array_equal(triangle(length, most), (ramp / ramp.max())[:most])
+
+
+def test_a_long_segment_of_a_short_track_takes_no_memory():
+    track, lane = np.ones((3000, 2), np.float32), Lane(0, 600 * 44_100, 450 * 44_100, 300, BOTH)
+    tracemalloc.start()
+    try:
+        assert np.allclose(run([lane], track)[:, 0], track)
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_sliding_buffer_forgets_and_reads_zero_where_nothing_was_written():
