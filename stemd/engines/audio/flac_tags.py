@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from stemd.engines.audio import vorbis_comment
+from stemd.engines.audio import id3, vorbis_comment
 from stemd.engines.audio.cover import Cover, Picture, front, pack_block, unpack_block
 
 _PADDING, _COMMENT, _PICTURE = 1, 4, 6
@@ -102,7 +102,9 @@ def write(path: Path, comments: Mapping[str, str], cover: Cover | None = None) -
 
 
 def _header(file: BinaryIO) -> bytes:
+    """From ``fLaC`` on, which stands at the file's beginning or behind an ID3 tag that does not belong there."""
     file.seek(0)
+    start = file.seek(id3.size(file.read(id3.HEADER)))
     if file.read(4) != _MAGIC:
         raise ValueError("no FLAC header")
     last = False
@@ -112,6 +114,6 @@ def _header(file: BinaryIO) -> bytes:
             raise ValueError("FLAC header cut short")
         last = bool(head[0] & 0x80)
         file.seek(int.from_bytes(head[1:], "big"), os.SEEK_CUR)
-    size = file.tell()
-    file.seek(0)
+    size = file.tell() - start
+    file.seek(start)
     return file.read(size)

@@ -82,7 +82,7 @@ def _held(found: Probe, sound: soundfile.SoundFile, file: BinaryIO) -> Probe:
         case "WAV" | "WAVEX" | "RF64" | "AIFF" | "AU":
             return _to_the_end(found, sound, file)
         case rare if rare in rare_containers.NO_LENGTH:
-            return replace(found, warnings=(f"a {rare} file does not state its length: what is there is used",))
+            return replace(found, warnings=(f"{rare} does not state its length: what is there is used",))
     return found
 
 

@@ -14,7 +14,8 @@ def read(path: Path, container: str) -> tuple[dict[str, str], Picture | None]:
     """Tags (named as in Vorbis comments) and cover of the file at ``path``, a ``container`` in libsndfile's words."""
     match container:
         case "FLAC":
-            return flac_tags.read(path)
+            (strange, another), (own, picture) = id3.parse(_leading_id3(path)), flac_tags.read(path)
+            return {**strange, **own}, picture or another
         case "OGG":
             return ogg_tags.read(path)
         case "MP3":

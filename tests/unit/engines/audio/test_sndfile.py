@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemd.engines.audio import sndfile
+from stemd.engines.audio import flac_tags, id3, sndfile
+from stemd.engines.audio.cover import Cover
+from stemd.engines.audio.decode import open_source
+from tests.support.pictures import PNG
 
 RATE = 44_100
 
@@ -33,6 +36,20 @@ def with_id3v1(path: Path, title: bytes, artist: bytes) -> Path:
     tag = b"TAG" + title.ljust(30, b"\0") + artist.ljust(30, b"\0") + bytes(30) + b"1999" + bytes(31)
     path.write_bytes(path.read_bytes() + tag)
     return path
+
+
+@pytest.mark.parametrize("covers", [(None, None), (b"own", None), (None, b"in front"), (b"own", b"in front")])
+def test_a_flac_with_an_id3_tag_in_front(tmp_path, covers):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.zeros((100, 2)), RATE)
+    own, strange = (Cover("image/png", PNG + each) if each else None for each in covers)
+    flac_tags.write(path, {"TITLE": "own", "ISRC": "X"}, own)
+    tag = id3.build({"TITLE": "strange", "ALBUMARTIST": "Z"}, strange)
+    path.write_bytes(tag + path.read_bytes())
+    source = open_source(path)
+    assert source.probe.tags == {"TITLE": "own", "ISRC": "X", "ALBUMARTIST": "Z"}
+    assert source.cover() == (own or strange)
+    assert sum(len(block) for block in source.blocks()) == 100
 
 
 @pytest.mark.parametrize("make", [with_info, with_id3v1])
