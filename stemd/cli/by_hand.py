@@ -18,7 +18,7 @@ from stemd.core.access import by_uid
 from stemd.core.errors import StemdError
 from stemd.core.job import JobState
 from stemd.ops.jobs import JobView, reason_of
-from stemd.spool import deliver, durable, intents, joblock, moved, ownership, probes, recover, sidecar
+from stemd.spool import deliver, durable, erase, intents, joblock, moved, ownership, probes, recover, sidecar
 from stemd.spool.books import Books
 from stemd.spool.intents import Intent
 from stemd.spool.layout import Spool, WorkDir
@@ -42,6 +42,7 @@ def retry(config: Config, view: JobView) -> str:
         orphan = sidecar.find_orphan(spool, job_id)
         if orphan is None:
             raise StemdError("STEMD-S016", f"job {job_id} is not in orphan/ any more")
+        erase.refuse_return(Books.of(config), orphan, job_id)
         deliver.retry(spool, orphan, job_id)
         state = JobState.WAITING.value
         _note(spool, job_id, state=state, stage="put back", progress=0.0, attempts=0, reason=None, result=None)

@@ -61,6 +61,17 @@ class Board:
         """How many jobs are in each state."""
         return Counter([live.state for live in self.jobs.values()])
 
+    def let_go_of_vanished(self) -> bool:
+        """Forget the jobs whose folders somebody took out of work/; whether there were any. That of a spool which is
+        gone as a whole is another matter."""
+        gone = [live for live in self.jobs.values() if not live.work.path.exists() and live.spool.work.is_dir()]
+        for live in gone:
+            del self.jobs[live.id]
+            with suppress(OSError):
+                live.spool.status_file(live.id).unlink()  # as after a restart
+            live.log_elsewhere("job_vanished", level="error", state=live.state.value, stage=live.stage)
+        return bool(gone)
+
     def write_statuses(self, now: float) -> float:
         """Write the status files that are due; returns when the next one is (monotonic seconds)."""
         following = math.inf

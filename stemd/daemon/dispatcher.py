@@ -20,7 +20,7 @@ from stemd.daemon.runs import Runs
 from stemd.daemon.scaling import Scaling
 from stemd.daemon.scanner import Scanner
 from stemd.daemon.sealing import Sealer
-from stemd.daemon.surviving import PAUSE, REST, survives
+from stemd.daemon.surviving import PAUSE, REST, P, survives
 from stemd.daemon.takeover import Takeover
 
 #: How often what a deferred job misses is looked for again (seconds).
@@ -65,23 +65,32 @@ class Dispatcher:
     def scanners(self) -> list[Scanner]:
         return self.admission.scanners
 
+    def survives(self, part: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> bool:
+        """``surviving.survives``; and a job whose folder is gone is let go, at the cost of this part's turn."""
+        try:
+            return survives(part, *args, **kwargs)
+        except FileNotFoundError:
+            if not self.board.let_go_of_vanished():
+                raise
+            return False
+
     def tick(self) -> float:
         """Do everything that is due; returns for how many seconds nothing more will be, unless something happens."""
         now = time.monotonic()
         takes = not (self.draining or self.suspended)
-        well = survives(self._count_anew, now)
+        well = self.survives(self._count_anew, now)
         if self.suspended:
             self.admission.rest()
-        scanned = self.suspended or survives(self.admission.take_in, now, takes)
+        scanned = self.suspended or self.survives(self.admission.take_in, now, takes)
         for part in (self.sealer.tick, self.upkeep, self._end_waits, self._end_deferrals, self.scaling.look):
-            well &= survives(part, now)
-        started = not takes or survives(self._start, now)
+            well &= self.survives(part, now)
+        started = not takes or self.survives(self._start, now)
         made = self.runs.has_made
-        well &= survives(self.runs.finish_made)
-        tended = survives(self.runs.enforce_limits, now)
-        well &= survives(self.runs.reconcile)
+        well &= self.survives(self.runs.finish_made)
+        tended = self.survives(self.runs.enforce_limits, now)
+        well &= self.survives(self.runs.reconcile)
         for part in (self.assignment.trim, self._try_again, self.prober.trim, self._tend_cards, self._write_statuses):
-            well &= survives(part, now)
+            well &= self.survives(part, now)
         self._count()
         self.progressed = scanned and started and tended
         if not (well and self.progressed):

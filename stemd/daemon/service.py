@@ -184,7 +184,8 @@ class Service:
             self._dispatcher,
             self._reload,
             lambda: picture(self._dispatcher, self._alarm).to_dict(),
-            lambda: self._stopping.ordered,
+            stopping=lambda: self._stopping.ordered,
+            may_return=partial(erase.refuse_return, self._books),
         )
         deleting = Deleting(self._dispatcher, self._chronicle, self._books, steering.stop, self.wake)
         stack.callback(deleting.close)
@@ -265,7 +266,7 @@ class Service:
             self._tell_manager()
             now = time.monotonic()
             told = self._chronicle.tick(now, idle=not self._dispatcher.board.jobs)
-            survives(self._hear, max(0.0, min(pause, told - now)))
+            self._dispatcher.survives(self._hear, max(0.0, min(pause, told - now)))
         self._end()
 
     def _finished(self) -> bool:

@@ -26,6 +26,7 @@ class Steering:
     """Answers control messages: ``{"op": …}`` in, a JSON object out; refusals are ``StemdError``.
 
     ``stopping`` says whether the daemon was ordered to end.
+    ``may_return`` is asked before a failed job is put back, with its folder in orphan/, and raises where it may not.
     """
 
     def __init__(
@@ -33,10 +34,13 @@ class Steering:
         dispatcher: Dispatcher,
         reload: Callable[[], None],
         view: Callable[[], Mapping[str, Any]],
+        *,
         stopping: Callable[[], bool] = lambda: False,
+        may_return: Callable[[Path, str], None] = lambda orphan, job: None,
     ) -> None:
         self._dispatcher, self._board = dispatcher, dispatcher.board
-        self._reload, self._view, self._stopping = reload, view, stopping
+        self._reload, self._view = reload, view
+        self._stopping, self._may_return = stopping, may_return
 
     def answer(self, message: Mapping[str, Any], person: Person) -> Mapping[str, Any]:  # noqa: PLR0911  one line per word
         match message:
@@ -124,6 +128,7 @@ class Steering:
                 person.require(Action.STEER, orphan.parent.name)
                 if self._board.get(job_id) is not None:
                     raise StemdError("STEMD-S016", f"job {job_id} is already at work")
+                self._may_return(orphan, job_id)
                 work = deliver.retry(scanner.spool, orphan, job_id)
                 break
         else:

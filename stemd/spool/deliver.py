@@ -366,6 +366,8 @@ def retry(spool: Spool, orphan: Path, job_id: str) -> WorkDir:
         durable.rename(orphan, work.path)
     except FileExistsError:
         raise StemdError("STEMD-S016", f"job {job_id} is already at work") from None
+    except FileNotFoundError:
+        raise StemdError("STEMD-S016", f"job {job_id} is not in orphan/ any more") from None
     durable.fsync(spool.work)
     step("Y1")
     if (work.path / "source").exists():

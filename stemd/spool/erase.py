@@ -32,7 +32,7 @@ from stemd.core.access import Person
 from stemd.core.config import Config
 from stemd.core.errors import StemdError
 from stemd.core.job import SCHEMA_VERSION, JobState, decode_name, encode_name
-from stemd.spool import belongings, durable, handover, intents, joblock, ledger, sidecar, usage
+from stemd.spool import belongings, durable, handover, holdings, intents, joblock, ledger, sidecar, usage
 from stemd.spool.belongings import Found, Subject
 from stemd.spool.books import Books, bury, is_buried
 from stemd.spool.layout import Spool
@@ -130,6 +130,22 @@ def pending(books: Books) -> list[Order]:
         return []
     documents = (durable.read_json(path) for path in books.orders.glob("*.json"))
     return sorted((Order.from_dict(each) for each in documents if each), key=lambda order: order.asked_at)
+
+
+def refuse_return(books: Books, orphan: Path, job: str) -> None:
+    """Nothing that is erased, or that a standing order is about, is put back into work/: it would be deleted there.
+
+    Raises:
+        StemdError: STEMD-S016.
+    """
+    origin = durable.read_json(orphan / "origin.json") or {}
+    users = {orphan.parent.name, (durable.read_json(orphan / "error.json") or {}).get("user_id")} - {None}
+    family = {job, *holdings.origins(origin)}
+    orders = [order for each in (books, *books.others) for order in pending(each)]
+    if any(order.subject.user in users or not family.isdisjoint(order.jobs) for order in orders):
+        raise StemdError("STEMD-S016", f"job {job} is being erased")
+    if is_buried(books, job):
+        raise StemdError("STEMD-S016", f"job {job} was erased")
 
 
 def carry_out(config: Config, books: Books, trail: Trail, order: Order) -> dict[str, Any]:

@@ -173,8 +173,18 @@ def find_orphan(spool: Spool, job_id: str) -> Path | None:
     """The folder of a failed job; none of what is no job's id: people write the reports there, ids become paths."""
     if not is_job_id(job_id):
         return None
-    for candidate in spool.orphan.glob(f"*/*.{job_id[-8:]}"):
-        report: Mapping[str, Any] | None = durable.read_json(candidate / "error.json")
-        if report is not None and report.get("job_uuid") == job_id:
-            return candidate
+    for home in _inside(spool.orphan):
+        for candidate in _inside(home):
+            if candidate.name.endswith(f".{job_id[-8:]}"):
+                report: Mapping[str, Any] | None = durable.read_json(candidate / "error.json")
+                if report is not None and report.get("job_uuid") == job_id:
+                    return candidate
     return None
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where it is none, or goes this moment: what is erased must hide no other's job."""
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []

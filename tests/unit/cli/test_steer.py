@@ -7,8 +7,10 @@ import os
 
 import pytest
 
+from stemd.core.config import load
 from stemd.core.errors import StemdError
-from stemd.spool import attempts, probes, recover
+from stemd.spool import attempts, belongings, erase, probes, recover
+from stemd.spool.belongings import Subject
 from stemd.spool.books import Books
 from stemd.spool.layout import Spool
 from stemd.spool.trail import records
@@ -186,3 +188,14 @@ def test_hold_and_release_a_job(site):
     assert found.found is recover.Found.WAITING, "a daemon keeps it held"
     assert site.run("release", job_id).exit_code == 0
     assert site.json("status", job_id)["state"] == "waiting"
+
+
+def test_what_is_to_be_erased_is_not_put_back_by_hand_either(site):
+    job_id = site.orphan()
+    config = load(site.home / "stemd.yaml").config
+    subject = Subject(job=job_id)
+    erase.begin(Books.of(config).open(), subject, belongings.find(config, subject), None)
+    result = site.run("retry", job_id)
+    assert result.exit_code == 2
+    assert "is being erased" in result.stderr
+    assert len(list(site.spool.orphan.glob("*/*"))) == 1

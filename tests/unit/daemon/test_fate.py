@@ -11,6 +11,7 @@ from stemd.core.config import load
 from stemd.core.errors import StemdError
 from stemd.core.job import Job, JobState, Outcome, new_job_id
 from stemd.daemon.board import Board
+from stemd.daemon.dispatcher import Dispatcher
 from stemd.daemon.live import Live
 from stemd.daemon.pool import Pool
 from stemd.daemon.prober import Prober
@@ -220,3 +221,28 @@ def test_a_job_in_memory_can_be_made_anew_from_the_spool(site):
     live = site.running()
     again = Job.from_dict(durable.read_json(live.work.job))
     assert again == live.job
+
+
+def test_a_job_whose_folder_somebody_took_away_is_let_go(site, spool, told):
+    gone, other = site.claimed(), site.claimed()
+    site.seal(gone)
+    site.seal(other)
+    site.board.write_statuses(math.inf)
+    dispatcher = Dispatcher.__new__(Dispatcher)
+    dispatcher.board = site.board
+    durable.remove_tree(gone.work.path)
+    assert not dispatcher.survives(site.runs.start, gone, gone.job, None, 1)
+    assert list(site.board.jobs) == [other.id]
+    assert [line["job_uuid"] for line in told if line["event"] == "job_vanished"] == [gone.id]
+    assert not spool.status_file(gone.id).exists()
+    assert spool.status_file(other.id).exists()
+    with pytest.raises(FileNotFoundError):
+        dispatcher.survives((spool.root / "missing").read_bytes)
+
+
+def test_a_spool_that_is_gone_lets_go_of_no_job(site, spool):
+    live = site.claimed()
+    spool.work.rename(spool.root / "elsewhere")
+    assert not site.board.let_go_of_vanished()
+    assert list(site.board.jobs) == [live.id]
+    (spool.root / "elsewhere").rename(spool.work)

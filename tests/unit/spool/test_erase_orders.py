@@ -9,7 +9,7 @@ import pytest
 from stemd.core.errors import StemdError
 from stemd.spool import belongings, deliver, durable, erase, handover, sidecar, steps
 from stemd.spool.belongings import Subject
-from stemd.spool.books import Books
+from stemd.spool.books import Books, bury
 from stemd.spool.trail import Trail
 
 HELD = {"legal_hold": True}
@@ -98,3 +98,26 @@ def test_nothing_that_is_being_handed_over_writes_a_status_again(way):
         steps.install(None)
     assert refused[:2] == ["G2", "D1"]
     assert (receipt["verified"], receipt["deleted"]["hand-overs"]) == (True, 1)
+
+
+@pytest.mark.parametrize("subject", ["user", "job", "album"])
+def test_what_an_order_is_about_is_not_put_back_nor_what_was_erased(way, subject):
+    work, job = way.sealed()
+    orphan = deliver.to_orphan(way.spool, work, StemdError("STEMD-A001"), job.user_id)
+    if subject == "album":
+        origin = durable.read_json(orphan / "origin.json")
+        durable.write_json(orphan / "origin.json", {**origin, "album": {"job_uuid": "an album"}})
+    books = Books.of(way.config).open()
+    erase.refuse_return(books, orphan, job.job_uuid)
+    order = erase.begin(books, Subject(user="somebody-else"), belongings.Found(), None)
+    erase.refuse_return(books, orphan, job.job_uuid)
+    order.subject = {"user": Subject(user="everyone"), "job": Subject(job=job.job_uuid)}.get(subject, order.subject)
+    order.jobs = {"job": {job.job_uuid}, "album": {"an album"}}.get(subject, set())
+    durable.write_json(books.orders / f"{order.id}.json", order.to_dict())
+    with pytest.raises(StemdError, match="being erased") as refused:
+        erase.refuse_return(books, orphan, job.job_uuid)
+    assert refused.value.code == "STEMD-S016"
+    (books.orders / f"{order.id}.json").unlink()
+    bury(books, [job.job_uuid])
+    with pytest.raises(StemdError, match="was erased"):
+        erase.refuse_return(books, orphan, job.job_uuid)

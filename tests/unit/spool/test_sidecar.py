@@ -4,6 +4,8 @@ import json
 import os
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from stemd import __version__
 from stemd.core.errors import StemdError
 from stemd.core.job import new_job_id
-from stemd.spool import claim, sidecar
+from stemd.spool import claim, deliver, sidecar
 from tests.unit.spool.conftest import measured
 
 #: CONTRACT §3.
@@ -139,3 +141,23 @@ def test_a_torn_status_is_none(spool, content):
     spool.status_file("u").write_bytes(content)
     assert sidecar.read_status(spool.status_file("u")) is None
     assert sidecar.read_status(spool.status_file("absent")) is None
+
+
+def test_a_failed_job_is_found_while_other_folders_of_orphan_go(way, monkeypatch, tmp_path):
+    """An erasure deletes them on a thread."""
+    work, job = way.sealed()
+    orphan = deliver.to_orphan(way.spool, work, StemdError("STEMD-A001"), job.user_id)
+    for name in ("ana", "zoe"):
+        (way.spool.orphan / name / "gone").mkdir(parents=True)
+    (way.spool.orphan / "a file").write_text("of somebody's")
+    listed = os.scandir, os.listdir
+
+    def goes(real, folder):
+        if Path(folder).name in {"ana", "zoe"}:
+            Path(folder).rename(tmp_path / Path(folder).name)
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", partial(goes, listed[0]))
+    monkeypatch.setattr(os, "listdir", partial(goes, listed[1]))
+    assert sidecar.find_orphan(way.spool, job.job_uuid) == orphan
+    assert not (way.spool.orphan / "zoe").exists()
