@@ -43,7 +43,7 @@ def retry(config: Config, view: JobView) -> str:
         if orphan is None:
             raise StemdError("STEMD-S016", f"job {job_id} is not in orphan/ any more")
         erase.refuse_return(Books.of(config), orphan, job_id)
-        deliver.retry(spool, orphan, job_id)
+        recover.put_back(spool, orphan, job_id)
         state = JobState.WAITING.value
         _note(spool, job_id, state=state, stage="put back", progress=0.0, attempts=0, reason=None, result=None)
     return state

@@ -16,8 +16,9 @@ from stemd.daemon.dispatcher import Dispatcher
 from stemd.daemon.live import Live
 from stemd.daemon.room import of_job
 from stemd.daemon.scanner import Scanner
-from stemd.spool import deliver, durable, ownership, sidecar
+from stemd.spool import durable, ownership, recover, sidecar
 from stemd.spool.intents import Intent
+from stemd.spool.layout import Spool, WorkDir
 
 _HOLDABLE = frozenset({JobState.WAITING, JobState.DEFERRED, JobState.RETRY_WAIT})
 
@@ -129,7 +130,7 @@ class Steering:
                 if self._board.get(job_id) is not None:
                     raise StemdError("STEMD-S016", f"job {job_id} is already at work")
                 self._may_return(orphan, job_id)
-                work = deliver.retry(scanner.spool, orphan, job_id)
+                work = self._put_back(scanner.spool, orphan, job_id)
                 break
         else:
             raise StemdError("STEMD-S016", f"job {job_id} is not in orphan/")
@@ -146,6 +147,14 @@ class Steering:
         if job is None:
             self._dispatcher.sealer.start(live)
         return live.state.value
+
+    def _put_back(self, spool: Spool, orphan: Path, job_id: JobId) -> WorkDir:
+        try:
+            return recover.put_back(spool, orphan, job_id)
+        except StemdError:
+            if (work := spool.job(job_id)).path.is_dir() and not orphan.exists() and self._board.get(job_id) is None:
+                self._dispatcher.takeover.left(spool, work)
+            raise
 
     def _why(self, path: Path, person: Person) -> str:
         scanner = self._scanner_of(path)

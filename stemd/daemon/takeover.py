@@ -67,6 +67,10 @@ class Takeover:
         else:
             self._restore_wait(live)
 
+    def left(self, spool: Spool, work: WorkDir) -> None:
+        """Nobody has what is in this folder: ``again`` goes on with it."""
+        self._stuck.append((spool, work))
+
     def again(self) -> None:
         """What a restart could not bring forward may go on now."""
         stuck, self._stuck = self._stuck, []

@@ -124,6 +124,23 @@ def one(
         return Recovered(work, Found.STUCK, error=StemdError("STEMD-S014", str(error)))
 
 
+def put_back(spool: Spool, orphan: Path, job_id: str) -> WorkDir:
+    """``deliver.retry``. What fails in the middle of it is undone as after a crash, but now, where the disk lets it:
+    the job is in orphan/ again. Else it stays in work/, and ``one`` brings it forward.
+
+    Raises:
+        StemdError: as ``deliver.retry``; the disk failed.
+    """
+    try:
+        return deliver.retry(spool, orphan, job_id)
+    except StemdError:
+        work = spool.job(job_id)
+        if not orphan.exists() and work.error.exists():
+            with suppress(StemdError, OSError):
+                _finish_orphan(spool, work, _job(work))
+        raise
+
+
 def _strays(spool: Spool) -> list[Path]:
     return [path for path in spool.work.iterdir() if path.is_symlink() or not path.is_dir()]
 

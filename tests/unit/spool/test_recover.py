@@ -5,11 +5,14 @@ import os
 
 import pytest
 
+from stemd.core.config import load
 from stemd.core.errors import StemdError
 from stemd.core.job import new_job_id
-from stemd.spool import album, attempts, claim, deliver, durable, joblock, recover
+from stemd.spool import album, attempts, claim, deliver, durable, joblock, ledger, recover
 from stemd.spool.recover import Found
-from tests.unit.spool.conftest import SOURCE
+from tests.support.spools import make_spool, violations
+from tests.support.system import fill, in_child, needs_root, tiny_disk
+from tests.unit.spool.conftest import SOURCE, Way
 
 
 def husk(way):
@@ -430,3 +433,50 @@ def test_a_split_album_waits_for_its_jobs_and_is_put_away_when_it_is_complete(wa
     work.published.touch()
     list(recover.recover(spool))
     assert not work.path.exists()
+
+
+FULL = StemdError("STEMD-R003", "append to 'attempts': No space left on device")
+
+
+@pytest.mark.parametrize("step", ["record_epoch", "write_json", "note"])
+def test_what_cannot_be_put_back_as_a_whole_is_in_orphan_again(way, spool, monkeypatch, step):
+    """Not in work/, where nobody would look for it before the next start."""
+    work, job = way.sealed()
+    orphan = deliver.to_orphan(spool, work, StemdError("STEMD-A001"), job.user_id)
+    fails = {"record_epoch": attempts, "write_json": durable, "note": ledger}[step]
+
+    def refuse(*_, **__):
+        monkeypatch.undo()
+        raise FULL
+
+    monkeypatch.setattr(fails, step, refuse)
+    with pytest.raises(StemdError, match="STEMD-R003"):
+        recover.put_back(spool, orphan, job.job_uuid)
+    assert (list(spool.jobs()), list(spool.orphan.glob("*/*"))) == ([], [orphan])
+    assert violations(spool, [SOURCE]) == []
+    again = recover.put_back(spool, orphan, job.job_uuid)
+    assert (again.src / "song.wav").read_bytes() == SOURCE
+    assert not orphan.exists()
+
+
+def test_what_is_at_work_already_is_left_where_it_is(way, spool):
+    work, job = way.sealed()
+    orphan = deliver.to_orphan(spool, work, StemdError("STEMD-A001"), job.user_id)
+    work.path.mkdir()
+    with pytest.raises(StemdError, match="STEMD-S016"):
+        recover.put_back(spool, orphan, job.job_uuid)
+    assert (orphan / "error.json").exists() and work.path.is_dir()
+
+
+@needs_root
+def test_a_full_disk_does_not_strand_what_is_put_back(tmp_path):
+    with tiny_disk(tmp_path / "disk", "128k") as disk:
+        way = Way(make_spool(disk / "spool"), load(None, {"spool": str(disk / "spool")}, {}).config)
+        work, job = way.sealed()
+        orphan = deliver.to_orphan(way.spool, work, StemdError("STEMD-A001"), job.user_id)
+        fill(disk)
+        with pytest.raises(StemdError, match="STEMD-R003"):
+            in_child(lambda: recover.put_back(way.spool, orphan, job.job_uuid))
+        assert list(way.spool.orphan.glob("*/*")) == [orphan]
+        (disk / "ballast").unlink()
+        recover.put_back(way.spool, orphan, job.job_uuid)
