@@ -148,16 +148,14 @@ class Deleting:
                 raise
             return erase.begin(self._books, subject, found, person)
 
-        ordered = self._threads.submit(order)
-        ordered.add_done_callback(lambda _: self._wake())
-        return self._begin(_Task(_number(), person, ordered=ordered))
+        return self._begin(_Task(_number(), person, ordered=self._order(order)))
 
     def _carry_out(self, order: Order) -> Mapping[str, Any]:
         self._chronicle.catch_up()  # after its keys are gone nothing may be said of a job: that would make new ones
         try:
             return erase.attempt(self._config, self._books, self._chronicle.trail, order)
-        except StemdError as error:  # the order stands, and is tried again
-            logs.get().error("erasure_failed", code=error.code, errno=error.detail.get("errno"), order=order.id)
+        except StemdError as error:
+            self._failed(order, error)
             raise
 
     def _begin(self, task: _Task) -> Mapping[str, Any]:
@@ -223,9 +221,24 @@ class Deleting:
         self._retry_after = min(2 * self._retry_after, _LAST_RETRY) if orders else _FIRST_RETRY
         self._retry_due = now + self._retry_after
         for order in orders:
-            ordered: Future[Order] = Future()
-            ordered.set_result(order)
-            self._begin(_Task(_number(), None, ordered=ordered))
+            self._begin(_Task(_number(), None, ordered=self._order(partial(self._allowed, order))))
+
+    def _allowed(self, order: Order) -> Order:
+        """Nothing is stopped for what a hold lies on."""
+        try:
+            return erase.allowed(self._config, self._books, order)
+        except StemdError as error:
+            self._failed(order, error)
+            raise
+
+    def _order(self, order: Callable[[], Order]) -> Future[Order]:
+        ordered = self._threads.submit(order)
+        ordered.add_done_callback(lambda _: self._wake())
+        return ordered
+
+    def _failed(self, order: Order, error: StemdError) -> None:
+        """The order stands, and is tried again."""
+        logs.get().error("erasure_failed", code=error.code, errno=error.detail.get("errno"), order=order.id)
 
     def _stopped(self, subject: Subject, jobs: frozenset[str]) -> bool:
         """Whether nothing of the subject is at work any more; what is, is told to stop."""

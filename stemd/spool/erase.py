@@ -20,8 +20,8 @@ import errno
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -49,11 +49,21 @@ ERASERS: dict[str, Eraser] = {"decisions": intents.erase}
 _PASSES = 5
 #: Why something cannot be deleted now, nor a minute later: somebody else owns it, or nested it too deep.
 _LASTING = frozenset({errno.EACCES, errno.EPERM, errno.ENAMETOOLONG})
+#: What to do about an order that a hold has stopped.
+_WHEN_LIFTED = (
+    "When the hold or the duty to keep it is over, take it out of the configuration and `stemd reload`: the order is "
+    "carried out within the hour. If more comes until then, ask again."
+)
+_ASK_AGAIN = "`stemd erase` again, if that is to go as well: then all of it does."
 
 
 @dataclass(slots=True)
 class Order:
-    """One erasure. ``jobs``, ``names`` and ``hashes`` grow as they are found; ``owner`` is kept: records go."""
+    """One erasure. ``jobs``, ``names`` and ``hashes`` grow as they are found; ``owner`` is kept: records go.
+
+    ``held``: a legal hold, or a duty to keep, has stopped it since it was asked for last. What came meanwhile it does
+    not take along unless somebody asks for it again.
+    """
 
     id: str
     subject: Subject
@@ -64,6 +74,7 @@ class Order:
     hashes: set[str] = field(default_factory=set)
     deleted: Counter[str] = field(default_factory=Counter)
     owner: str | None = None
+    held: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -78,6 +89,7 @@ class Order:
             "hashes": sorted(self.hashes),
             "deleted": dict(self.deleted),
             "owner": self.owner,
+            "held": self.held,
         }
 
     @classmethod
@@ -86,7 +98,7 @@ class Order:
             data["id"], Subject(data["user"], data["job"]), data["asked_at"],
             Person(*data["actor"]) if data["actor"] else None, set(data["jobs"]),
             {decode_name(name) for name in data["names"]}, set(data["hashes"]), Counter(data["deleted"]),
-            data.get("owner"),
+            data.get("owner"), data.get("held", False),
         )  # fmt: skip
 
     def take_over(self, found: Found) -> None:
@@ -117,6 +129,7 @@ def begin(books: Books, subject: Subject, found: Found, actor: Person | None) ->
     open_ones = (order for order in pending(books) if order.subject == subject)
     order = next(open_ones, None) or Order(uuid.uuid4().hex, subject, time.time(), actor)
     order.take_over(found)
+    order.held = False
     if subject.job is not None:
         order.jobs.add(subject.job)
     _write(books, order)
@@ -132,6 +145,45 @@ def pending(books: Books) -> list[Order]:
     return sorted((Order.from_dict(each) for each in documents if each), key=lambda order: order.asked_at)
 
 
+def allowed(config: Config, books: Books, order: Order) -> Order:
+    """An order that stands, if it may be carried out now: before anything is stopped for it.
+
+    Raises:
+        StemdError: as ``carry_out``.
+    """
+    with _disk_told():
+        _found(config, books, order)
+        _write(books, order)
+    return order
+
+
+def _found(config: Config, books: Books, order: Order) -> Found:
+    """What an order is about, and may be deleted now.
+
+    Raises:
+        StemdError: STEMD-P011, STEMD-P012: it may not, or it is more than was asked for. The order stands.
+    """
+    found = belongings.find(config, order.subject, order.jobs, order.owner)
+    try:
+        check(config, order.subject, found)  # what came since it was ordered may be under a hold, or all of it
+    except StemdError as error:
+        if not order.held:
+            order.held = True
+            _write(books, order)
+        raise StemdError(error.code, f"{error.message}; the order to erase it stands", remedy=_WHEN_LIFTED) from error
+    if order.held and not (found.jobs.keys() <= order.jobs and _waiting(found) <= order.names):
+        message = f"since a legal hold stopped the order to erase {order.subject.words}, more has come"
+        raise StemdError("STEMD-P011", message, remedy=_ASK_AGAIN)
+    order.held = False
+    order.take_over(found)
+    return found
+
+
+def _waiting(found: Found) -> set[str]:
+    """The names of what lies in the inboxes."""
+    return {item.path.name for item in found.items if item.door is not None}
+
+
 def refuse_return(books: Books, orphan: Path, job: str) -> None:
     """Nothing that is erased, or that a standing order is about, is put back into work/: it would be deleted there.
 
@@ -141,7 +193,7 @@ def refuse_return(books: Books, orphan: Path, job: str) -> None:
     origin = durable.read_json(orphan / "origin.json") or {}
     users = {orphan.parent.name, (durable.read_json(orphan / "error.json") or {}).get("user_id")} - {None}
     family = {job, *holdings.origins(origin)}
-    orders = [order for each in (books, *books.others) for order in pending(each)]
+    orders = [order for each in (books, *books.others) for order in pending(each) if not order.held]
     if any(order.subject.user in users or not family.isdisjoint(order.jobs) for order in orders):
         raise StemdError("STEMD-S016", f"job {job} is being erased")
     if is_buried(books, job):
@@ -158,9 +210,7 @@ def carry_out(config: Config, books: Books, trail: Trail, order: Order) -> dict[
     left: list[str] = []
     _forget_torn(books)
     for _ in range(_PASSES):
-        found = belongings.find(config, order.subject, order.jobs, order.owner)
-        check(config, order.subject, found)  # what came since it was ordered may be under a hold, or all of it
-        order.take_over(found)
+        found = _found(config, books, order)
         _write(books, order)
         bury(books, sorted(order.jobs))
         for root in config.spool:  # before anything goes: a hand-over rewrites what it has moved
@@ -230,8 +280,14 @@ def attempt(config: Config, books: Books, trail: Trail, order: Order) -> dict[st
     Raises:
         StemdError: the order stands.
     """
-    try:
+    with _disk_told():
         return carry_out(config, books, trail, order)
+
+
+@contextmanager
+def _disk_told() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StemdError("STEMD-S014", f"erase: {error.strerror}", detail={"errno": error.errno}) from error
     except RecursionError as error:  # a consumer's folders within folders within …

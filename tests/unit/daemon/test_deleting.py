@@ -16,9 +16,11 @@ from stemd.core.job import new_job_id
 from stemd.daemon import deleting
 from stemd.daemon.chronicle import Chronicle
 from stemd.daemon.deleting import Deleting
+from stemd.daemon.live import Live
 from stemd.ops.metrics import Metrics
 from stemd.spool import belongings, erase, sidecar
 from stemd.spool import trail as trails
+from stemd.spool.belongings import Subject
 from stemd.spool.books import Books
 from stemd.spool.trail import Trail
 from tests.support.daemon import eventually
@@ -44,6 +46,21 @@ class Office:
 
     def hear(self, person: Person, number: str):
         return self.deleting.answer({"op": "deletion", "number": number}, person)
+
+    def turn(self, now: float) -> None:
+        """What is due at ``now``, to its end."""
+
+        def done() -> bool:
+            self.deleting.tick(now)
+            return all(task.ended for task in self.deleting._tasks.values())
+
+        eventually(done, 30, "it is tried")
+        self.deleting.tick(now)
+
+    def hold(self, legal: bool) -> None:
+        flags = {"spool": str(self.way.spool.root), "paths.state": str(self.config.state_of(self.way.spool.root))}
+        self.config = load(None, {**flags, "compliance.legal_hold": legal}, {}).config
+        self.dispatcher.config = self.config
 
     def ended(self, person: Person, number: str):
         def answer():
@@ -141,18 +158,38 @@ def test_an_order_that_failed_is_tried_again_later_and_later(office, monkeypatch
     assert len(erase.pending(office.books)) == 1
     now, due = time.monotonic() + 10_000.0, []
     for _ in range(8):
-        office.deleting.tick(now)
-        eventually(lambda: all(task.ended for task in office.deleting._tasks.values()), 30, "it is tried")
-        office.deleting.tick(now)
+        office.turn(now)
         assert not office.dispatcher.suspended, "the others go on"
         due.append(round(office.deleting._retry_due - now, 6))
         now = office.deleting._retry_due
     assert fails.call_count == 9
     assert due == sorted(due) and due[-1] == deleting._LAST_RETRY
     monkeypatch.undo()
-    office.deleting.tick(now)
-    eventually(lambda: not erase.pending(office.books), 30, "it is done")
+    office.turn(now)
+    assert not erase.pending(office.books)
     assert not folder.exists()
+
+
+def test_for_an_order_that_a_hold_has_stopped_nothing_is_stopped(office):
+    """Nor for what has come since, once the hold is over: that was not asked for."""
+    folder, _ = office.way.published()
+    subject, jobs = Subject(user="everyone"), office.dispatcher.board.jobs
+    erase.begin(office.books.open(), subject, belongings.find(office.config, subject), None)
+    work, job = office.way.sealed(office.way.drop("later.wav", b"later"))
+    jobs[work.job_id] = Live(office.way.spool, work, job.user_id, job)
+    office.dispatcher.sealer.busy.return_value = False
+    office.deleting._stop.side_effect = lambda live: jobs.pop(live.id)
+    for number, (held, why) in enumerate([(True, "the order to erase it stands"), (False, "more has come")]):
+        office.hold(held)
+        with capture_logs() as told:
+            office.turn(time.monotonic() + 10_000.0 * number)
+        assert [each["code"] for each in told if each["event"] == "erasure_failed"] == ["STEMD-P011"]
+        assert why in list(office.deleting._tasks.values())[-1].ordered.exception().message
+        office.deleting._stop.assert_not_called()
+        assert folder.exists() and work.path.exists() and not office.dispatcher.suspended
+    assert office.ended(ADMIN, office.ask(ADMIN, op="erase", user="everyone"))["verified"]
+    assert not folder.exists() and not work.path.exists()
+    assert erase.pending(office.books) == []
 
 
 def test_only_who_may_erase_all_makes_a_new_quota(office):

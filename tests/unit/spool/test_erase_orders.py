@@ -41,6 +41,44 @@ def test_a_hold_that_comes_after_the_order_stops_it_until_it_is_lifted(way):
     assert erase.resume(way.config, books, trail)[0][0]["verified"]
 
 
+@pytest.mark.parametrize("what", ["entry", "job"])
+def test_what_came_while_a_hold_lay_on_an_order_is_not_erased_unasked(way, what):
+    target, _ = way.published()
+    books, subject = Books.of(way.config), Subject(user="everyone")
+    trail = Trail(books)
+    erase.begin(books, subject, belongings.find(way.config, subject), None)
+    way.configure(compliance__legal_hold=True)
+    erase.resume(way.config, books, trail)
+    way.configure(compliance__legal_hold=False)
+    path = way.drop("later.wav", b"later")
+    later = path if what == "entry" else way.sealed(path)[0].path
+    receipts, (error,) = erase.resume(way.config, books, trail)
+    assert (receipts, error.code) == ([], "STEMD-P011")
+    assert "more has come" in error.message and "stemd erase" in error.remedy
+    assert later.exists() and deliver.verify(target) is not None
+    with pytest.raises(StemdError, match="STEMD-P011"):
+        erase.allowed(way.config, books, erase.pending(books)[0])
+    erase.begin(books, subject, belongings.find(way.config, subject), None)
+    assert erase.resume(way.config, books, trail)[0][0]["verified"]
+    assert not later.exists() and not target.exists()
+
+
+def test_a_job_may_be_put_back_while_a_hold_lies_on_the_order_to_erase_it(way):
+    work, job = way.sealed()
+    orphan = deliver.to_orphan(way.spool, work, StemdError("STEMD-A001"), job.user_id)
+    books, subject = Books.of(way.config).open(), Subject(user="everyone")
+    order = erase.begin(books, subject, belongings.find(way.config, subject), None)
+    way.configure(compliance__legal_hold=True)
+    with pytest.raises(StemdError, match="STEMD-P011"):
+        erase.allowed(way.config, books, order)
+    erase.refuse_return(books, orphan, job.job_uuid)
+    way.configure(compliance__legal_hold=False)
+    (order,) = erase.pending(books)
+    erase.allowed(way.config, books, order)
+    with pytest.raises(StemdError, match="being erased"):
+        erase.refuse_return(books, orphan, job.job_uuid)
+
+
 def test_whoever_asks_again_goes_on_with_the_order_that_stands(way):
     books, subject = Books.of(way.config).open(), Subject(user="everyone")
     order = erase.begin(books, subject, belongings.find(way.config, subject), None)
