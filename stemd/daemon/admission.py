@@ -95,8 +95,8 @@ class Admission:
             if isinstance(verdict, Refuse):
                 self._board.give_up(live, verdict.error)
             elif intent is Intent.CANCEL:
-                scanner.decide(found.path, None)
                 self._board.give_up(live, StemdError("STEMD-P002"))
+                scanner.followed(found.path)
             else:
                 self._sealer.start(live)
 

@@ -65,6 +65,7 @@ class Scanner:
         self.newly_ignored: list[Ignored] = []
         self._intents_file = intents.place(config.state_of(spool.root), spool.root)
         self._intents = intents.read(self._intents_file)
+        self._intents_changed = False
         self.watcher = Watcher(self._moved)
         self.configure(config)
 
@@ -165,9 +166,21 @@ class Scanner:
             raise StemdError("STEMD-S018", f"{top} is not in the inbox (any more)")
         if intent is not None and (refusal := self._refused.get(str(top))) is not None:
             raise refusal.error
+        self._write_intents()
         intents.decide(self._intents_file, self._name(top), intent)
         self._intents = intents.read(self._intents_file)
         self.look_again()
+
+    def followed(self, path: Path) -> None:
+        """What was decided about an entry is done: another may come under its name. The disk may hear of it later."""
+        self._intents_changed |= self._intents.pop(self._name(path), None) is not None
+        self._write_intents()
+
+    def _write_intents(self) -> None:
+        if self._intents_changed:
+            with suppress(StemdError):
+                intents.write(self._intents_file, self._intents)
+                self._intents_changed = False
 
     def _name(self, path: Path) -> str:
         return str(path.relative_to(self.spool.inbox))
@@ -261,7 +274,8 @@ class Scanner:
             self.watcher.forget(key)
         if any(not os.path.lexists(self.spool.inbox / name) for name in self._intents):
             self._intents = {n: i for n, i in self._intents.items() if os.path.lexists(self.spool.inbox / n)}
-            intents.write(self._intents_file, self._intents)
+            self._intents_changed = True
+        self._write_intents()
 
     def _write_waiting(self) -> None:
         """Say in ``status/`` why what is complete still lies there, where that changed."""
