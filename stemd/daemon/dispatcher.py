@@ -113,7 +113,8 @@ class Dispatcher:
         if now >= self._again_due:
             self._again_due = now + _AGAIN_INTERVAL
             self.board.close_albums()
-            self.takeover.again()
+            if not self.suspended:  # what is being erased must not come forward under the deletion
+                self.takeover.again()
 
     def _write_statuses(self, now: float) -> None:
         self._statuses_due = self.board.write_statuses(now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from stemd.core.errors import StemdError
 from stemd.core.job import JobState
@@ -13,7 +14,7 @@ from stemd.daemon.room import of_job
 from stemd.daemon.runs import Runs
 from stemd.daemon.sealing import Sealer
 from stemd.ops import logs
-from stemd.spool import attempts, durable, ownership, recover
+from stemd.spool import attempts, belongings, durable, ownership, recover
 from stemd.spool.layout import Spool, WorkDir
 
 
@@ -36,7 +37,8 @@ class Takeover:
         if found.found is recover.Found.STUCK and found.error is not None:
             reason = found.error.message
             logs.get().error("recovery_failed", job_uuid=found.work.job_id, code=found.error.code, reason=reason)
-            Live(spool, found.work, self._board.config.defaults.user, stage="stuck", reason=found.error).write_status()
+            user = self._owner_of_stuck(found.work)
+            Live(spool, found.work, user, stage="stuck", reason=found.error).write_status()
             self._stuck.append((spool, found.work))
             return
         if found.found is recover.Found.ALBUM:
@@ -72,8 +74,8 @@ class Takeover:
         self._stuck.append((spool, work))
 
     def again(self) -> None:
-        """What a restart could not bring forward may go on now."""
-        stuck, self._stuck = self._stuck, []
+        """What a restart could not bring forward may go on now, unless it is gone by now: it may have been erased."""
+        stuck, self._stuck = [each for each in self._stuck if each[1].path.exists()], []
         for spool, work in stuck:
             if (found := recover.one(spool, work, self._board.folder)) is not None:
                 self.recovered(spool, found)
@@ -92,3 +94,9 @@ class Takeover:
 
     def _owner(self, work: WorkDir) -> str:
         return ownership.of_claimed(self._board.config, work)
+
+    def _owner_of_stuck(self, work: WorkDir) -> str:
+        """As far as it can be told: the disk may refuse to."""
+        with suppress(LookupError, TypeError, ValueError, StemdError, OSError):
+            return belongings.owner(self._board.config, work) or self._owner(work)
+        return self._board.config.defaults.user

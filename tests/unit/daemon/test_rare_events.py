@@ -82,6 +82,29 @@ def test_recovery_failed(site, told):
     assert site.status(live.id)["stage"] == "stuck"
 
 
+def test_what_could_not_be_brought_forward_is_its_owners_and_not_looked_for_once_it_is_erased(site, told):
+    live = site.running()
+    durable.write_json(live.work.job, {**durable.read_json(live.work.job), "user_id": "ana"})
+    site.board.jobs.clear()
+    takeover = Takeover(site.board, site.runs, site.sealer)
+    takeover.recovered(site.spool, recover.Recovered(live.work, recover.Found.STUCK, error=DISK))
+    assert site.status(live.id)["user_id"] == "ana"
+    durable.remove_tree(live.work.path)
+    site.spool.status_file(live.id).unlink()
+    takeover.again()
+    assert not site.spool.status_file(live.id).exists()
+    assert len([line for line in told if line["event"] == "recovery_failed"]) == 1
+
+
+def test_a_stuck_job_that_the_disk_says_nothing_of_is_told_of_all_the_same(site, told, monkeypatch):
+    live = site.running()
+    site.board.jobs.clear()
+    monkeypatch.setattr(durable, "read_json", raises(OSError(errno.EIO, "Input/output error")))
+    takeover = Takeover(site.board, site.runs, site.sealer)
+    takeover.recovered(site.spool, recover.Recovered(live.work, recover.Found.STUCK, error=DISK))
+    assert one(told, "recovery_failed")["job_uuid"] == live.id
+
+
 def test_worker_unready(site, told):
     worker = Mock(job_id=None, pid=7, setup=Setup("demucs", "htdemucs", "/models", "cpu"))
     site.runs.governor = Mock()
