@@ -12,6 +12,7 @@ from stemd.ops import logs
 from stemd.ops.metrics import Metrics
 from stemd.spool import audit
 from stemd.spool.audit import Auditor, Violation
+from stemd.spool.halt import HaltedError
 from stemd.spool.layout import Spool
 
 #: Soonest after the start: recovery and the first jobs come first (seconds).
@@ -50,7 +51,7 @@ class SelfAudit:
         while not self._stop.wait(pause):
             try:
                 self._look()
-            except _StoppedError:
+            except (_StoppedError, HaltedError):
                 return
             except Exception:
                 logs.get().error("self_audit_failed", exc_info=True)

@@ -46,7 +46,7 @@ from stemd.ops import logs, web
 from stemd.ops.health import Health
 from stemd.ops.metrics import Metrics
 from stemd.ops.view import DaemonView
-from stemd.spool import erase, flushes, lease, moved, probes, recover
+from stemd.spool import erase, flushes, halt, lease, moved, probes, recover
 from stemd.spool.books import Books
 from stemd.spool.layout import Spool
 from stemd.spool.trail import Trail
@@ -81,6 +81,7 @@ class Service:
         """Serve until told to stop (or, with ``once``, until nothing is left to do); returns the exit status."""
         lease.ignore_lease_signal()
         with ExitStack() as stack:
+            stack.callback(halt.withdraw)
             flushes.listen(self._flushed)
             stack.callback(flushes.listen, None)
             for spool in self._spools:
@@ -104,6 +105,7 @@ class Service:
             self._recover()
             self._audit_itself(stack)
             self._take_stock(stack)
+            stack.callback(halt.order)  # before all others: they wait for threads that may be at a large file
             self._loop()
         return errand.status(self._dispatcher, self._handing) if self._once else Exit.OK
 

@@ -21,7 +21,7 @@ from stemd.core import compliance
 from stemd.core.access import Person
 from stemd.core.config import Config
 from stemd.core.errors import StemdError
-from stemd.spool import attempts, durable, holdings
+from stemd.spool import attempts, durable, halt, holdings
 from stemd.spool.books import Books, tombstones
 from stemd.spool.holdings import Holding
 from stemd.spool.layout import Spool
@@ -193,6 +193,7 @@ def run(
 
     Raises:
         StemdError: STEMD-S021, the clock jumped (unless ``force``); the audit trail could not be written.
+        HaltedError: the process ends; what was taken out of sight goes at the next start.
     """
     if not look_at_clock(books, force=force):
         raise StemdError("STEMD-S021", "the clock is not where it should be since the last run")
@@ -206,6 +207,7 @@ def run(
         outcome.held = chosen.held
         todo = sorted(chosen.chosen, key=lambda each: (each.area, each.place))  # neighbours share their flushes
         for number in range(0, len(todo), _BATCH):
+            halt.check()
             stuck |= apply(config, trail, todo[number : number + _BATCH], outcome, actor)
             told(outcome)
         most -= _CHOSEN if len(todo) == _CHOSEN else most

@@ -5,15 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from stemd.core.errors import StemdError
 from stemd.core.job import Job, Length, Source
-from stemd.spool import durable, lease
+from stemd.spool import durable, halt, lease
 from stemd.spool.intake import identity, identity_of
 from stemd.spool.layout import WorkDir
 from stemd.spool.settle import Writers
@@ -122,7 +121,7 @@ def _make_private(work: WorkDir, path: Path) -> None:
     with durable.io_errors("copy a file that has a second name"):
         copy.unlink(missing_ok=True)
         with path.open("rb") as source, copy.open("xb") as target:
-            shutil.copyfileobj(source, target, _BLOCK)
+            target.writelines(_blocks(source))
         durable.fsync(copy)
         copy.replace(path)
     durable.fsync(path.parent)
@@ -134,9 +133,20 @@ def opened(path: Path) -> BinaryIO:
 
 
 def sha256(path: Path) -> str:
-    """The file's SHA-256, hex."""
+    """The file's SHA-256, hex.
+
+    Raises:
+        HaltedError: the process ends.
+    """
     digest = hashlib.sha256()
     with durable.io_errors(f"read {path.name!r}"), opened(path) as file:
-        while block := file.read(_BLOCK):
+        for block in _blocks(file):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    """All that is in it, unless the process ends."""
+    while block := file.read(_BLOCK):
+        halt.check()
+        yield block

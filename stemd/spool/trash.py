@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from stemd.core.errors import StemdError
-from stemd.spool import beneath, deliver, durable, flushes
+from stemd.spool import beneath, deliver, durable, flushes, halt
 from stemd.spool.layout import Spool, names
 from stemd.spool.steps import step
 
@@ -126,6 +126,7 @@ def _removals(paths: list[Path]) -> Iterator[StemdError | None]:
 
 
 def _removal(path: Path) -> StemdError | None:
+    halt.check()
     try:
         _remove(path)
     except StemdError as error:

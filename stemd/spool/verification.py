@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stemd.core.config import Config
 from stemd.core.job import printable
-from stemd.spool import tag_places
+from stemd.spool import halt, tag_places
 from stemd.spool.books import Books
 from stemd.spool.ignore import AUDIO_SUFFIXES
 from stemd.spool.tag_places import Range
@@ -134,6 +134,7 @@ def _blocks(file: int, ranges: Iterable[Range]) -> Iterator[bytes]:
     """What stands in the ranges, one after the other, in blocks."""
     for begin, end in ranges:
         for at in range(begin, end, _BLOCK):
+            halt.check()
             yield os.pread(file, min(_BLOCK, end - at), at)
 
 

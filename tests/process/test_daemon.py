@@ -239,6 +239,18 @@ def test_sigterm_lets_the_running_job_finish(tmp_path):
     assert violations(daemon.spool, held, idle=False) == []
 
 
+def test_a_recording_of_many_gigabytes_that_is_being_hashed_holds_up_no_stop(tmp_path):
+    song = write_wav(tmp_path / "song.wav", seconds=1.0)
+    with song.open("ab") as file:
+        file.truncate(30 << 30)  # minutes, read whole
+    with Daemon(tmp_path) as daemon:
+        song.rename(daemon.spool.inbox / "song.wav")
+        eventually(lambda: daemon.events("claimed"), 60, "it is claimed")
+        assert daemon.stop(20) == 0
+        assert [path.name for path in daemon.spool.work.glob("*/src/*")] == ["song.wav"]
+        assert daemon.failures() == {}
+
+
 def test_a_second_sigterm_stops_now_and_the_next_start_goes_on(tmp_path):
     song = write_wav(tmp_path / "song.wav", seconds=PACED_SECONDS)
     with Daemon(tmp_path, shutdown={"drain": "300s"}, **PACED) as daemon:
