@@ -6,6 +6,7 @@ Each word says what one must be allowed to do, and whose job or entry it is abou
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from stemd.daemon.dispatcher import Dispatcher
 from stemd.daemon.live import Live
 from stemd.daemon.room import of_job
 from stemd.daemon.scanner import Scanner
-from stemd.spool import durable, ownership, recover, sidecar
+from stemd.spool import attempts, durable, ownership, recover, sidecar
 from stemd.spool.intents import Intent
 from stemd.spool.layout import Spool, WorkDir
 
@@ -108,6 +109,8 @@ class Steering:
         if live.state is not JobState.HELD:
             raise StemdError("STEMD-S016", f"job {live.id} is {live.state}, not held")
         self._board.requeue(live, "released")
+        with suppress(StemdError):  # for a restart only: without it the job is taken for one that waited all the time
+            attempts.record_release(live.work.attempts)
         live.write_status()
         live.log("released")
         return live.state.value

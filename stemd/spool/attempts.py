@@ -26,7 +26,8 @@ MAX_INTERRUPTIONS = 20
 class Count:
     """What the file says: attempts and interruptions so far, starts in all, and the attempts' records.
 
-    ``put_back_at`` is when a person last put it back, ``begun_at`` when it was first started since (or at all).
+    ``put_back_at`` is when a person last put it back or let it go on, ``begun_at`` when it was first started since (or
+    at all).
     ``epoch`` is how often it was put back.
     """
 
@@ -82,6 +83,8 @@ def count(lines: Iterable[bytes]) -> Count:
                 open_start = None
                 put_back_at, begun_at = record.get("at"), None
                 records.clear()
+            case "release":
+                put_back_at, begun_at = record.get("at"), None
     interruptions += open_start is not None
     return Count(attempts, interruptions, starts, tuple(records), put_back_at, begun_at, epoch)
 
@@ -118,6 +121,11 @@ def record_checkpoint(path: Path) -> None:
 def record_epoch(path: Path) -> None:
     """A person put the job back: counting starts anew."""
     _append(path, {"event": "epoch", "at": time.time()})
+
+
+def record_release(path: Path) -> None:
+    """A person let a held job go on: what it has waited counts from now."""
+    _append(path, {"event": "release", "at": time.time()})
 
 
 def _append(path: Path, record: dict[str, Any], *, flush: bool = True) -> None:

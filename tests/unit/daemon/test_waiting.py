@@ -139,6 +139,21 @@ def test_what_is_held_is_not_late_and_counts_anew_when_released(site):
     assert site.waits()[1] < 60
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_the_next_daemon_knows_when_it_was_released(site, begun):
+    live = site.old()
+    if begun:
+        site.start(live)
+        site.runs._stopped(live, 0.0)
+    site.say("hold", live)
+    site.say("release", live)
+    other, again = site.restarted()
+    assert (max(other.ages()) < 60, again.attempts, again.interruptions) == (True, 0, 0)
+    other.start(again)
+    assert other.waits()[0] == 1
+    other.sealer.close()
+
+
 @pytest.mark.parametrize(("reason", "on_purpose"), [(QUOTA, True), (MISSING, False)])
 def test_what_a_quota_keeps_is_not_late_what_lacks_a_model_is(site, reason, on_purpose):
     live = site.old()
