@@ -55,6 +55,7 @@ def test_a_process_that_dies_costs_one_answer(prober: Prober, tmp_path: Path):
     assert prober.length(song) is not None
     child = process(prober)
     child.suspend()
+    eventually(lambda: child.status() == psutil.STATUS_STOPPED, what="it has been stopped")
     asked: list[Length | None] = []
     thread = threading.Thread(target=lambda: asked.append(prober.length(song)))
     thread.start()
