@@ -11,6 +11,8 @@ from tests.golden import tiny_models
 from tests.support.audio import write_wav
 from tests.support.daemon import Daemon, ended, eventually
 
+pytestmark = pytest.mark.timeout(1800)
+
 
 @pytest.fixture
 def daemon(tmp_path) -> Daemon:
@@ -29,7 +31,7 @@ def test_two_jobs_side_by_side_share_one(daemon, tmp_path):
     with daemon:
         for name in ("one", "two"):
             daemon.drop(write_wav(tmp_path / f"{name}.wav", seconds=20))
-        results = eventually(lambda: len(daemon.results()) == 2 and daemon.results(), what=daemon.log.read_text())
+        results = eventually(lambda: len(daemon.results()) == 2 and daemon.results(), 600, "both are done")
         (host,) = hosts(daemon)
         found = json.dumps(json.loads(daemon.http("/health")[1]))
     assert [each["settings"]["together"] for each in results.values()] == [3, 3] and '"together": 3' in found
@@ -43,7 +45,7 @@ def test_when_it_dies_its_jobs_are_tried_again_on_another(daemon, tmp_path):
         (host,) = eventually(lambda: hosts(daemon))
         eventually(lambda: any(job["progress"] > 0.05 for job in daemon.ask("status")["jobs"]))
         host.kill()
-        manifest = eventually(lambda: daemon.results().get("song"), what=daemon.log.read_text())
+        manifest = eventually(lambda: daemon.results().get("song"), 600, "it is done")
         (other,) = hosts(daemon)
     assert other != host and manifest["settings"]["together"] == 3
     assert "STEMD-E006" in daemon.log.read_text() and len(daemon.events("card_process_died")) == 1

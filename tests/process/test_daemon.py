@@ -143,9 +143,9 @@ def test_no_name_is_lost_or_overwritten(tmp_path):
 
 @pytest.mark.usefixtures("alone_with_oom")
 def test_a_killed_worker_costs_one_attempt(tmp_path):
-    song = write_wav(tmp_path / "song.wav", seconds=40.0)
-    with Daemon(tmp_path) as daemon:
-        daemon.drop(song)
+    song = write_wav(tmp_path / "song.wav", seconds=PACED_SECONDS)
+    with Daemon(tmp_path, **PACED) as daemon:
+        daemon.drop(song, "paced/song.wav")
         eventually(daemon.running, 60, "it separates")
         daemon.worker().send_signal(signal.SIGKILL)
         eventually(daemon.results, 120, "it is done all the same")
@@ -175,14 +175,15 @@ def test_a_killed_daemon_goes_on_where_it_was(tmp_path):
     assert violations(daemon.spool, [song.read_bytes()]) == []
 
 
+@pytest.mark.timeout(1800)
 def test_a_long_recording_resumes_at_its_last_checkpoint(tmp_path):
     song = write_wav(tmp_path / "song.wav", seconds=90.0, channels=1)
     with Daemon(tmp_path, chunking={"threshold": "30s"}) as daemon:
         daemon.drop(song)
-        eventually(lambda: daemon.events("checkpoint"), 120, "a minute is on the disk")
+        eventually(lambda: daemon.events("checkpoint"), 600, "a minute is on the disk")
         daemon.kill()
         daemon.start()
-        eventually(daemon.results, 120, "it is done")
+        eventually(daemon.results, 600, "it is done")
         manifest = daemon.results()["song"]
         assert manifest["chunks"] == {"total": 2, "reused": 1, "resumes": 1}
         told = [event["chunks"] for event in daemon.events("checkpoint")]

@@ -168,7 +168,6 @@ def test_a_full_house(python, tmp_path: Path):
         quotas={"one": {"running": 1}},
         engines={"stub": {"workers": {**workers, "min": 1}}, "echo": {"workers": workers}},
         scheduling={"aging": "500ms"},
-        scaling={"cpu_pressure": None, "memory_pressure": None},
         log={"names": "clear"},
     )
     daemon.python = [str(python)]

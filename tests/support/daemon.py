@@ -80,6 +80,7 @@ class Daemon:
             "paths": {name: str(self.home / name) for name in ("models", "engines", "run")},
             "alerts": dict.fromkeys(("canary", "disk", "resources")),  # a full or busy machine is no finding
             "retry": {"tries": 3, "base": "200ms", "cap": "1s"},
+            "scaling": {"cpu_pressure": None, "memory_pressure": None},  # a busy one has workers all the same
         }
         for key, value in settings.items():
             base[key] = {**base[key], **value} if isinstance(base.get(key), dict) and isinstance(value, dict) else value
