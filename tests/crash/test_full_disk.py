@@ -123,6 +123,7 @@ def tight(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def held_still(process: psutil.Process) -> Iterator[None]:
     """One process, the daemon or a worker, does nothing during the block."""
     process.suspend()
+    eventually(lambda: process.status() == psutil.STATUS_STOPPED, what="it has been stopped")
     try:
         yield
     finally:

@@ -274,6 +274,7 @@ def test_no_flush_and_no_rename_that_fails_loses_anything(bench, thread, tally):
             for call in missed:
                 bench.suffer(thread, f"{name}:error={error}:when={call.number}")
                 runs += 1
+        assert wanted or (thread, name) == ("sealer", "renameat2"), "it has none of these"
         assert {call.site for call in wanted} <= bench.hit
     tally("injected errors", runs=runs, daemon_ended=bench.ended - ended, lost=0)
 
@@ -286,21 +287,24 @@ def test_a_full_disk_at_any_other_call_loses_nothing(bench, thread, tally):
         for call in places(clean, name, 2):
             bench.suffer(thread, f"{name}:error=ENOSPC:when={call.number}")
             runs += 1
+    assert runs
     tally("injected errors", runs=runs, daemon_ended=bench.ended - ended, lost=0)
 
 
 @pytest.mark.parametrize("thread", THREADS)
 def test_whatever_call_is_the_last_one_nothing_is_lost(bench, thread, tally):
     clean = bench.suffer(thread)[thread]
-    runs, killed = 0, bench.ends[-signal.SIGKILL]
+    runs = 0
     for name, most in (("fsync", 2), ("renameat2", 2), ("openat", 1)):
         for call in places(clean, name, most):
+            killed = bench.ends[-signal.SIGKILL]
             for _ in range(12):  # as above: a run may have fewer calls
                 bench.suffer(thread, f"{name}:signal=KILL:when={call.number}")
-                if thread == "worker" or bench.ends[-signal.SIGKILL] > killed + runs:
+                if thread == "worker" or bench.ends[-signal.SIGKILL] > killed:
                     break
             runs += 1
-            assert thread == "worker" or bench.ends[-signal.SIGKILL] == killed + runs
+            assert thread == "worker" or bench.ends[-signal.SIGKILL] > killed
+    assert runs
     tally("kills at a call", runs=runs, lost=0)
 
 

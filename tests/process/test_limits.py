@@ -182,7 +182,7 @@ def test_a_worker_that_holds_more_than_the_next_job_may_have_is_replaced(daemon)
     first = drop(daemon, 1.0, options={"memory": "700MiB"})
     eventually(lambda: result(daemon, first), 60)
     workers = len(daemon.events("worker_ready"))
-    second = [drop(daemon, 1.0, options={"pace": 1}, limits={"memory": "500MiB"}) for _ in range(2)]
+    second = [drop(daemon, 9.0, options={"pace": 1}, limits={"memory": "500MiB"}) for _ in range(2)]
     done = eventually(lambda: all(result(daemon, each) for each in second), 60)
     assert done
     assert [result(daemon, each)["attempts"] for each in second] == [1, 1]

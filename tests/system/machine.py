@@ -100,9 +100,10 @@ def limits(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Boot an emulated machine, with control groups of its own, and run ``guest_limits.py`` in it."""
     source = checkout(folder / "checkout")
     packages = site(source, folder / "site")
+    seconds = _SECONDS["qemu"]
     command = [
-        program, "--engine", "qemu", "--timeout", "900", "--build-timeout", "900",
+        program, "--engine", "qemu", "--timeout", str(seconds), "--build-timeout", "900",
         "--copy", f"{source}:/srv/checkout", "--copy", f"{packages}:/srv/site",
         "--", "bash", "-c", _LAY_OUT,
     ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=2000, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds + 1200, check=False)

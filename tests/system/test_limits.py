@@ -17,7 +17,7 @@ pytestmark = [
         reason="needs root, qemu-system-x86_64, and $BOOT_SYSTEMD: a program that boots a machine with systemd",
     ),
     pytest.mark.slow,
-    pytest.mark.timeout(2400),
+    pytest.mark.timeout(5000),
 ]
 
 

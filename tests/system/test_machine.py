@@ -14,7 +14,7 @@ needs_machine = pytest.mark.skipif(
     machine.tool() is None or os.geteuid() != 0,
     reason="needs root, and $BOOT_SYSTEMD: a program that boots a machine with systemd",
 )
-pytestmark = [needs_machine, pytest.mark.slow, pytest.mark.timeout(4000)]
+pytestmark = [needs_machine, pytest.mark.slow, pytest.mark.timeout(5000)]
 
 
 @pytest.fixture(scope="module")
