@@ -20,6 +20,7 @@ from stemd.core.job import JobState
 from stemd.daemon.chronicle import Chronicle
 from stemd.daemon.dispatcher import Dispatcher
 from stemd.daemon.live import Live
+from stemd.daemon.surviving import bug
 from stemd.ops import logs
 from stemd.spool import belongings, durable, erase, retention
 from stemd.spool.belongings import Found, Subject
@@ -238,7 +239,8 @@ class Deleting:
 
     def _failed(self, order: Order, error: StemdError) -> None:
         """The order stands, and is tried again."""
-        logs.get().error("erasure_failed", code=error.code, errno=error.detail.get("errno"), order=order.id)
+        facts = {"code": error.code, "errno": error.detail.get("errno"), "order": order.id}
+        logs.get().error("erasure_failed", **facts, **bug(error))
 
     def _stopped(self, subject: Subject, jobs: frozenset[str]) -> bool:
         """Whether nothing of the subject is at work any more; what is, is told to stop."""

@@ -40,7 +40,7 @@ from stemd.daemon.selfaudit import SelfAudit
 from stemd.daemon.steering import Steering
 from stemd.daemon.stock import Stock
 from stemd.daemon.stopping import Stopping
-from stemd.daemon.surviving import survives
+from stemd.daemon.surviving import bug, survives
 from stemd.engines import base
 from stemd.ops import logs, web
 from stemd.ops.health import Health
@@ -135,7 +135,7 @@ class Service:
                 logs.get().error("not_deleted", code=error.code, errno=error.detail.get("errno"))
         receipts, failed = erase.resume(self._config, self._books, self._chronicle.trail)
         for error in failed:  # the order stands, and is tried again
-            logs.get().error("erasure_failed", code=error.code, errno=error.detail.get("errno"))
+            logs.get().error("erasure_failed", code=error.code, errno=error.detail.get("errno"), **bug(error))
         for receipt in receipts:
             logs.get().info("erasure_resumed", order=receipt["order"], verified=receipt["verified"])
 
@@ -333,17 +333,15 @@ class Service:
         """Take over a changed configuration; one with faults, or an inbox that cannot be made, changes nothing.
 
         Raises:
-            StemdError: STEMD-C001, STEMD-C002, STEMD-S020, or why a spool is not ready for it.
+            StemdError: STEMD-C001, STEMD-C002, STEMD-S020, why a spool is not ready for it, or STEMD-X001: a bug.
         """
         self._lookout.spools()  # inboxes that are missing are made, but not in the folder below a mount
         self._manager.reloading()
         try:
-            config, fixed = in_force(self._config, with_canary(self._load_again().config))
-            for scanner in self._dispatcher.scanners:
-                probes.prepare(scanner.spool, door_names(config))
+            config, fixed = self._read_again()
         except StemdError as error:
             self._metrics.reload_ok.set(0)
-            logs.get().error("reload_failed", code=error.code, reason=error.message)
+            logs.get().error("reload_failed", code=error.code, reason=error.message, **bug(error))
             raise
         finally:
             self._manager.ready()
@@ -357,6 +355,18 @@ class Service:
         self._metrics.reload_ok.set(1)
         self._chronicle.configured(config)
         logs.get().info("reloaded")
+
+    def _read_again(self) -> tuple[Config, list[str]]:
+        """The configuration of now, with its inboxes made; whatever goes wrong with it ends nothing that runs."""
+        try:
+            config, fixed = in_force(self._config, with_canary(self._load_again().config))
+            for scanner in self._dispatcher.scanners:
+                probes.prepare(scanner.spool, door_names(config))
+        except StemdError:
+            raise
+        except Exception as error:
+            raise StemdError("STEMD-X001", f"{type(error).__name__}: {error}") from error
+        return config, fixed
 
     # ---- what is shown
 

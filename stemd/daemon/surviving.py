@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from typing import ParamSpec
 
-from stemd.core.errors import DISK_TROUBLE, StemdError
+from stemd.core.errors import DISK_TROUBLE, ErrorClass, StemdError
 from stemd.ops import logs
 
 P = ParamSpec("P")
@@ -24,3 +25,10 @@ def survives(action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> 
         logs.get().error("disk_trouble", code=error.code, reason=error.message, remedy=error.remedy)
         return False
     return True
+
+
+def bug(error: StemdError) -> dict[str, str]:
+    """What the log needs beyond the reason where a bug is behind it: its trace."""
+    if error.error_class is not ErrorClass.INTERNAL:
+        return {}
+    return {"trace": "".join(traceback.format_exception(error))}

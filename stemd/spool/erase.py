@@ -275,7 +275,7 @@ def resume(config: Config, books: Books, trail: Trail) -> tuple[list[dict[str, A
 
 
 def attempt(config: Config, books: Books, trail: Trail, order: Order) -> dict[str, Any]:
-    """``carry_out``, of which whatever the disk does is told as such.
+    """``carry_out``, of which whatever the disk does is told as such; a bug is one order's trouble and nobody else's.
 
     Raises:
         StemdError: the order stands.
@@ -288,10 +288,14 @@ def attempt(config: Config, books: Books, trail: Trail, order: Order) -> dict[st
 def _disk_told() -> Iterator[None]:
     try:
         yield
+    except StemdError:
+        raise
     except OSError as error:
         raise StemdError("STEMD-S014", f"erase: {error.strerror}", detail={"errno": error.errno}) from error
     except RecursionError as error:  # a consumer's folders within folders within …
         raise StemdError("STEMD-S014", "erase: folders are nested too deep") from error
+    except Exception as error:
+        raise StemdError("STEMD-X001", f"erase: {type(error).__name__}: {error}") from error
 
 
 def _recall(spool: Spool, user: str | None, jobs: frozenset[str]) -> int:

@@ -54,7 +54,8 @@ def _text(pattern: str, *examples: str) -> Schema:
 
 
 _ABSOLUTE = _text("^[/~]", "/srv/stemd")
-_NUMBER: Schema = {"type": "number", "minimum": 0}
+_SECONDS: Schema = {"type": "number", "minimum": 0, "maximum": units.LONGEST}
+_BYTES: Schema = {"type": "integer", "minimum": 0, "exclusiveMaximum": units.TOO_LARGE}
 _AUTO: Schema = {"const": "auto"}
 
 
@@ -65,17 +66,13 @@ def _either(*schemas: Schema) -> Schema:
 Duration = Annotated[
     float,
     PlainValidator(units.duration),
-    WithJsonSchema(_either(_text(r"^(\s*\d+(\.\d+)?\s*(ms|[smhdw]))+\s*$", "30s", "5m", "4h"), _NUMBER)),
+    WithJsonSchema(_either(_text(r"^(\s*\d+(\.\d+)?\s*(ms|[smhdw]))+\s*$", "30s", "5m", "4h"), _SECONDS)),
     Shown(units.format_duration),
 ]
 Size = Annotated[
     int,
     PlainValidator(units.size),
-    WithJsonSchema(
-        _either(
-            _text(r"^\s*\d+(\.\d+)?\s*([KkMmGgTt][Ii]?)?[Bb]\s*$", "6GiB", "10GB"), {"type": "integer", "minimum": 0}
-        )
-    ),
+    WithJsonSchema(_either(_text(r"^\s*\d+(\.\d+)?\s*([KkMmGgTt][Ii]?)?[Bb]\s*$", "6GiB", "10GB"), _BYTES)),
     Shown(units.format_size),
 ]
 Cores = Annotated[
@@ -193,7 +190,7 @@ JobIds = Annotated[
     Shown(list),
 ]
 Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Priority = Annotated[int, Field(ge=0, le=9)]
 

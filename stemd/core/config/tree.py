@@ -8,6 +8,7 @@ hostile one costs nothing.
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,12 +37,21 @@ for _kind, _pattern, _first in (
 ):
     _Loader.add_implicit_resolver(_TAG + _kind, re.compile(f"^(?:{_pattern})$"), _first)
 
+
+def _finite(text: str) -> float:
+    """A number with a point or an exponent; one beyond what a float holds would be read as infinity."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is too large")
+    return value
+
+
 _CONVERT: dict[str, Any] = {
     "str": str,
     "null": lambda text: None,
     "bool": lambda text: text.lower() == "true",
     "int": int,
-    "float": float,
+    "float": _finite,
 }
 
 
@@ -180,7 +190,7 @@ class _Builder:
 def _read_json(text: str, source: str, max_bytes: int, document: Document) -> None:
     """Values as JSON has them; places from reading the same text as YAML, of which JSON is nearly a part."""
     try:
-        data = json.loads(text, parse_constant=_no_number)
+        data = json.loads(text, parse_constant=_no_number, parse_float=_finite)
     except json.JSONDecodeError as error:
         raise _stop(document, Mark(source, error.lineno, error.colno), f"not valid JSON: {error.msg}") from error
     except (RecursionError, ValueError):

@@ -7,7 +7,6 @@ would have been right. Nothing here knows pydantic or YAML.
 from __future__ import annotations
 
 import ipaddress
-import math
 import os
 import re
 from pathlib import Path
@@ -20,8 +19,11 @@ _BYTES = {
     "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
     "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
 }  # fmt: skip
+#: The longest duration, and the number of bytes from which on something is no size: beyond, no clock and no call of the
+#: system goes along.
+LONGEST, TOO_LARGE = 10_000_000 * 86400.0, 1 << 63
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])\s*")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+_SIZE = re.compile(r"(\d+)(\.\d+)?\s*([A-Za-z]*)")
 _URL = re.compile(r"https?://(\[[^\s\]]+\]|[^\s/?#@:\[\]]+)(:\d+)?([/?#]\S*)?")
 _NAME = re.compile(r"[^\W_](?:[\w.@+ -]*[\w@+-])?")
 _TEMPORARY = re.compile(
@@ -41,15 +43,17 @@ def _number(value: Any) -> bool:
 
 
 def duration(value: Any) -> float:
-    """``2s``, ``1h30m``, ``500ms``, ``30d`` or a plain number of seconds, as seconds (≥ 0, finite)."""
-    text = str(value).strip()
-    if _number(value) and math.isfinite(value) and value >= 0:
-        return float(value)
-    if isinstance(value, str) and text and not _DURATION_PART.sub("", text):
-        seconds = float(sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PART.findall(text)))
-        if math.isfinite(seconds):
-            return seconds
-    raise ValueError(f"must be a duration such as 30s, 5m, 4h or 30d, not {show(value)}")
+    """``2s``, ``1h30m``, ``500ms``, ``30d`` or a plain number of seconds, as seconds (from 0 to ``LONGEST``)."""
+    text = value.strip() if isinstance(value, str) else ""
+    if text and not _DURATION_PART.sub("", text):
+        seconds = sum(float(n) * _SECONDS[unit] for n, unit in _DURATION_PART.findall(text))
+    elif _number(value) and value >= 0:
+        seconds = value
+    else:
+        raise ValueError(f"must be a duration such as 30s, 5m, 4h or 30d, not {show(value)}")
+    if seconds > LONGEST:
+        raise ValueError(f"must be a duration of at most {format_duration(LONGEST)}, not {show(value)}")
+    return float(seconds)
 
 
 def format_duration(seconds: float) -> str:
@@ -62,16 +66,22 @@ def format_duration(seconds: float) -> str:
 
 
 def size(value: Any) -> int:
-    """``6GiB``, ``10GB``, ``512MiB`` or a plain number of bytes, as bytes."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
+    """``6GiB``, ``10GB``, ``512MiB`` or a plain number of bytes, as bytes (below ``TOO_LARGE``)."""
     found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if found and found[2].upper() in _BYTES:
-        return round(float(found[1]) * _BYTES[found[2].upper()])
-    if found and found[2].upper() in {"K", "M", "G", "T"}:
-        unit = found[2].upper()
-        raise ValueError(f"must say which unit: {found[1]}{unit}iB (powers of 1024) or {found[1]}{unit}B (of 1000)")
-    raise ValueError(f"must be a size such as 6GiB, 512MiB or 10GB, not {show(value)}")
+    unit = found[3].upper() if found else ""
+    if found and unit in _BYTES:
+        whole = int(found[1]) if float(found[1]) <= TOO_LARGE else TOO_LARGE
+        count = whole * _BYTES[unit] + round(float(found[2] or 0) * _BYTES[unit])
+    elif isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        count = value
+    elif found and unit in {"K", "M", "G", "T"}:
+        number = f"{found[1]}{found[2] or ''}"
+        raise ValueError(f"must say which unit: {number}{unit}iB (powers of 1024) or {number}{unit}B (of 1000)")
+    else:
+        raise ValueError(f"must be a size such as 6GiB, 512MiB or 10GB, not {show(value)}")
+    if count >= TOO_LARGE:
+        raise ValueError(f"must be a size below {format_size(TOO_LARGE)}, not {show(value)}")
+    return count
 
 
 def format_size(count: int) -> str:

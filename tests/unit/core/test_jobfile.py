@@ -110,6 +110,11 @@ def test_all_faults_at_once() -> None:
         ("- a", "job.yaml", ""),
         ("input: a: b", "job.yaml", ""),
         ("input: a.wav\npriority: true", "job.yaml", "priority"),
+        (f"input: a.wav\nretention: {'9' * 400}", "job.yaml", "retention"),
+        (f"input: a.wav\nlimits: {{memory: {'9' * 400}GiB}}", "job.yaml", "limits.memory"),
+        ("input: a.wav\nlimits: {disk: 9300000TiB}", "job.yaml", "limits.disk"),
+        (f"input: a.wav\nlimits: {{pids: {'9' * 400}}}", "job.yaml", "limits.pids"),
+        ("input: a.wav\noptions: {overlap: 1e999}", "job.yaml", "options.overlap"),
     ],
 )
 def test_faulty_jobs(text: str, name: str, key: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from stemd.core.config import Config, load, peek, places
 from stemd.core.config.dump import dump, leaves
+from stemd.core.config.sample import flow
 from stemd.core.errors import StemdError
 
 CONTRACT = """\
@@ -293,7 +294,10 @@ def test_the_configuration_is_frozen() -> None:
 
 
 KEYS = [key for key, _ in leaves(dump(Config.model_validate({"spool": "/s"})))]
-ODD = [[1], {"a": 1}, -1, 2.5, True, None, "", "x" * 500, [], {}, 10**30, [[]], "\0", {"webhook": 1}, [{"webhook": 1}]]
+ODD = [
+    [1], {"a": 1}, -1, 2.5, True, None, "", "x" * 500, [], {}, 10**30, [[]], "\0", {"webhook": 1}, [{"webhook": 1}],
+    10**400, "9" * 400, "9" * 400 + "s", "9" * 400 + "GiB", 1e308, 1e-320,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -302,7 +306,8 @@ ODD = [[1], {"a": 1}, -1, 2.5, True, None, "", "x" * 500, [], {}, 10**30, [[]], 
 def test_any_value_anywhere_is_taken_or_a_fault_of_that_key(key: str) -> None:
     for value in ODD:
         try:
-            load(flags={"spool": "/s", key: value}, environ={**HOME, "STEMD_SPOOL": "/s"})
+            loaded = load(flags={"spool": "/s", key: value}, environ={**HOME, "STEMD_SPOOL": "/s"})
+            assert flow(dump(loaded.config))
         except StemdError as error:
             assert error.code == "STEMD-C002"
             assert all(key.partition(".")[0] in fault["key"] for fault in error.detail["faults"]), (value, error)

@@ -81,11 +81,14 @@ def test_faults_have_their_place(text: bytes, place: str, word: str) -> None:
         b"a: &a [*a]",
         b"- " * 100_000,
         b"a: " + b"9" * 5000,
+        b"a: 1e999",
         b"x" * (1 << 20),
         b"a: &x " + b"z" * 100_000 + b"\nb: [*x, *x, *x, *x, *x]",
         b"a: &x {" + b"k" * 900 + b": 1}\nb: [" + b", ".join([b"*x"] * 600) + b"]",
     ],
-    ids=["laughs", "deep list", "deep mapping", "itself", "deep block", "long number", "large", "text", "keys"],
+    ids=[
+        "laughs", "deep list", "deep mapping", "itself", "deep block", "long number", "infinity", "large", "text", "keys"
+    ],
 )
 def test_hostile_files_cost_nothing(hostile: bytes) -> None:
     began = time.process_time()
@@ -94,6 +97,8 @@ def test_hostile_files_cost_nothing(hostile: bytes) -> None:
     assert time.process_time() - began < 3
 
 
-@pytest.mark.parametrize("text", [b'{"a": 1, "a": 2}', b'{"a": NaN}', b"{a: 1}", b"[" * 100_000, b'{"a": 1} x'])
+@pytest.mark.parametrize(
+    "text", [b'{"a": 1, "a": 2}', b'{"a": NaN}', b'{"a": 1e999}', b"{a: 1}", b"[" * 100_000, b'{"a": 1} x']
+)
 def test_json_is_strict(text: bytes) -> None:
     assert tree.read(text, "job.json", 1 << 20).faults

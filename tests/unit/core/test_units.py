@@ -24,6 +24,8 @@ from stemd.core.config import units
         ("500ms", 0.5),
         ("1.5 h", 5400),
         (7, 7),
+        ("9999999d", 9_999_999 * 86400),
+        (units.LONGEST, units.LONGEST),
     ],
 )
 def test_durations(text: object, seconds: float) -> None:
@@ -31,8 +33,12 @@ def test_durations(text: object, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "5", "9" * 400 + "d", "5 minutes", "-1s", -1, True, None, math.inf, math.nan, "1s x", [1]]
-)
+    "wrong",
+    [
+        "", "5", "9" * 400 + "d", "99999999d", "5 minutes", "-1s", "1s x", -1, 10**400, True, None, math.inf, math.nan,
+        [1],
+    ],
+)  # fmt: skip
 def test_what_is_no_duration(wrong: object) -> None:
     with pytest.raises(ValueError, match="duration"):
         units.duration(wrong)
@@ -48,6 +54,9 @@ def test_what_is_no_duration(wrong: object) -> None:
         ("7 b", 7),
         ("3kib", 3072),
         (0, 0),
+        (2**63 - 1, 2**63 - 1),
+        (f"{2**63 - 1}B", 2**63 - 1),
+        ("0.5TiB", 1 << 39),
     ],
 )
 def test_sizes(text: object, count: int) -> None:
@@ -57,6 +66,15 @@ def test_sizes(text: object, count: int) -> None:
 def test_a_size_must_say_which_unit() -> None:
     with pytest.raises(ValueError, match=r"6GiB .* or 6GB"):
         units.size("6G")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "six", -1, 1.5, True, None, [1], 2**63, 10**400, "8388608TiB", "8388607.9999999999999TiB", "9" * 400 + "B"],
+)
+def test_what_is_no_size(wrong: object) -> None:
+    with pytest.raises(ValueError, match="must be a size"):
+        units.size(wrong)
 
 
 @given(st.integers(0, 10**9))

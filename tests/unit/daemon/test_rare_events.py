@@ -227,14 +227,30 @@ def test_erasure_resumed(spool, tmp_path, told):
     assert not target.exists()
 
 
-def test_erasure_failed(spool, tmp_path, told, monkeypatch):
+@pytest.mark.parametrize(("error", "code"), [(DISK, "STEMD-S014"), (OverflowError("a bug"), "STEMD-X001")])
+def test_erasure_failed(spool, tmp_path, told, monkeypatch, error, code):
+    """Whatever it is, the daemon begins: else it would not at any later start either."""
     loaded = load(None, {"spool": str(spool.root), "paths.state": str(tmp_path / "state")}, {})
     books = Books.of(loaded.config).open()
     erase.begin(books, Subject(user="everyone"), find(loaded.config, Subject(user="everyone")), None)
-    monkeypatch.setattr(erase, "search", raises(DISK))
+    monkeypatch.setattr(erase, "search", raises(error))
     Service(loaded, lambda: loaded, once=True)._open_books()
-    assert one(told, "erasure_failed")["code"] == "STEMD-S014"
+    failed = one(told, "erasure_failed")
+    assert (failed["code"], "OverflowError: a bug" in failed.get("trace", "")) == (code, code == "STEMD-X001")
     assert len(erase.pending(books)) == 1, "its order stands"
+
+
+def test_reload_failed(spool, told):
+    """A bug in what is read again is told with its trace, and what runs goes on by what it knows."""
+    loaded = load(None, {"spool": str(spool.root)}, {})
+    daemon = Service(loaded, raises(OverflowError("a bug")), once=True)
+    vars(daemon).update(_lookout=Mock())
+    with pytest.raises(StemdError, match="STEMD-X001: OverflowError"):
+        daemon._reload()
+    failed = one(told, "reload_failed")
+    assert failed["code"] == "STEMD-X001" and "OverflowError: a bug" in failed["trace"]
+    assert daemon._config is loaded.config
+    assert "stemd_config_last_reload_successful 0.0" in daemon._metrics.render().decode()
 
 
 def test_not_deleted(spool, tmp_path, told, monkeypatch):

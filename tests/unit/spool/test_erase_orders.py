@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from stemd.core.errors import StemdError
+from stemd.core.job import new_job_id
 from stemd.spool import belongings, deliver, durable, erase, handover, sidecar, steps
 from stemd.spool.belongings import Subject
 from stemd.spool.books import Books, bury
@@ -110,6 +111,21 @@ def test_folders_nested_without_end_are_no_end_of_erasures(way):
         assert erase.attempt(way.config, books, trail, order)["verified"]
     finally:
         subprocess.run(["rm", "-rf", str(top)], check=True)
+
+
+@pytest.mark.parametrize("line", [f"retention: {'9' * 400}", f"retention: {'9' * 400}d", "{", "tags: [\xff]"])
+def test_what_somebody_writes_into_a_description_is_no_end_of_erasures(way, line):
+    way.configure(inboxes={"stager": {"trust": "manifest"}})
+    for name, said in (("theirs", line), ("hers", "retention: 9999999d")):
+        folder = way.spool.inbox / "stager" / name
+        folder.mkdir(parents=True)
+        (folder / "job.yaml").write_text(f"input: a.wav\nuser_id: ana\njob_uuid: {new_job_id()}\n{said}\n", "latin-1")
+    books, subject = Books.of(way.config).open(), Subject(user="ana")
+    found = belongings.find(way.config, subject)
+    assert [item.path.name for item in found.items] == ["hers"]
+    erase.begin(books, subject, found, None)
+    receipts, failed = erase.resume(way.config, books, Trail(books))
+    assert (len(receipts), failed) == (1, [])
 
 
 def test_nothing_that_is_being_handed_over_writes_a_status_again(way):
