@@ -22,6 +22,8 @@ from stemd.spool import durable, handover
 from stemd.spool.layout import Spool, names, safe_title
 
 _PASSED_ON = frozenset({"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ"})
+#: The system waits no longer for a socket or a pipe (seconds; 2^31 milliseconds are 24.8 days).
+_LONGEST = 20 * 86400.0
 
 #: What is to be handed over, and where its file is: a receiver may add to it what a restart must know.
 Receiver = Callable[[Spool, Path, dict[str, Any]], None]
@@ -49,6 +51,10 @@ def _body(spool: Spool, document: Mapping[str, Any]) -> bytes:
     return json.dumps(told(spool, document), ensure_ascii=True, allow_nan=False).encode()
 
 
+def _patience(settings: Handoff) -> float:
+    return min(settings.timeout, _LONGEST)
+
+
 def _webhook(settings: Handoff, address: str, spool: Spool, document: Mapping[str, Any]) -> None:
     body = _body(spool, document)
     headers = {"Idempotency-Key": str(document["key"])}
@@ -60,13 +66,13 @@ def _webhook(settings: Handoff, address: str, spool: Spool, document: Mapping[st
         if not key:
             raise NotTakenError("handoff.key_file is empty")
         headers["Stemd-Signature"] = signature(key, int(time.time()), body)
-    post(address, body, headers, settings.timeout)
+    post(address, body, headers, _patience(settings))
 
 
 def _command(settings: Handoff, command: tuple[str, ...], spool: Spool, document: Mapping[str, Any]) -> None:
     environment = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
     environment["STEMD_IDEMPOTENCY_KEY"] = str(document["key"])
-    run_told([*command, str(spool.root / document["result"])], _body(spool, document), settings.timeout, environment)
+    run_told([*command, str(spool.root / document["result"])], _body(spool, document), _patience(settings), environment)
 
 
 def _ticket(settings: Handoff, directory: Path, spool: Spool, path: Path, document: dict[str, Any]) -> None:

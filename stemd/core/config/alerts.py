@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from stemd.core.config.fields import Count, Duration, Section, Share, Sinks
+from stemd.core.config.fields import Count, Duration, Interval, Section, Share, Sinks
 
 
 class FailureRatio(Section):
@@ -46,7 +46,7 @@ class Disk(Section):
 class Canary(Section):
     """Nothing gets through: a silent built-in job tries the whole way."""
 
-    every: Duration = Field(default=3600.0, description="How often a silent built-in job goes the whole way.")
+    every: Interval = Field(default=3600.0, description="How often a silent built-in job goes the whole way.")
 
 
 class Alerts(Section):

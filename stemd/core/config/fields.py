@@ -63,16 +63,36 @@ def _either(*schemas: Schema) -> Schema:
     return {"anyOf": list(schemas)}
 
 
+_LASTS = r"(\s*\d+(\.\d+)?\s*(ms|[smhdw]))+\s*$"
+_WEIGHS = r"\s*\d+(\.\d+)?\s*([KkMmGgTt][Ii]?)?[Bb]\s*$"
+_SOME = "^(?=.*[1-9])"
 Duration = Annotated[
     float,
     PlainValidator(units.duration),
-    WithJsonSchema(_either(_text(r"^(\s*\d+(\.\d+)?\s*(ms|[smhdw]))+\s*$", "30s", "5m", "4h"), _SECONDS)),
+    WithJsonSchema(_either(_text(f"^{_LASTS}", "30s", "5m", "4h"), _SECONDS)),
+    Shown(units.format_duration),
+]
+Interval = Annotated[
+    float,
+    PlainValidator(units.interval),
+    WithJsonSchema(
+        _either(
+            _text(f"{_SOME}{_LASTS}", "30s", "5m", "4h"),
+            {"type": "number", "minimum": units.SHORTEST, "maximum": units.LONGEST_WAIT},
+        )
+    ),
     Shown(units.format_duration),
 ]
 Size = Annotated[
     int,
     PlainValidator(units.size),
-    WithJsonSchema(_either(_text(r"^\s*\d+(\.\d+)?\s*([KkMmGgTt][Ii]?)?[Bb]\s*$", "6GiB", "10GB"), _BYTES)),
+    WithJsonSchema(_either(_text(f"^{_WEIGHS}", "6GiB", "10GB"), _BYTES)),
+    Shown(units.format_size),
+]
+SomeSize = Annotated[
+    int,
+    PlainValidator(units.some),
+    WithJsonSchema(_either(_text(f"{_SOME}{_WEIGHS}", "6GiB", "10GB"), {**_BYTES, "minimum": 1})),
     Shown(units.format_size),
 ]
 Cores = Annotated[

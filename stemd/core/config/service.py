@@ -12,12 +12,14 @@ from stemd.core.config.fields import (
     Count,
     Duration,
     Groups,
+    Interval,
     JobIds,
     Listen,
     Section,
     Sha256s,
     Share,
     Size,
+    SomeSize,
     StatePath,
     Text,
     Texts,
@@ -108,7 +110,7 @@ class Chunking(Section):
     """Long recordings are worked off in chunks that survive a restart."""
 
     threshold: Duration = Field(default=600.0, description="Recordings longer than this keep checkpoints.")
-    checkpoint: Duration = Field(default=60.0, gt=0, description="At most this much audio is done again after a crash.")
+    checkpoint: Interval = Field(default=60.0, description="At most this much audio is done again after a crash.")
 
 
 class Retry(Section):
@@ -122,7 +124,7 @@ class Retry(Section):
 class Scheduling(Section):
     """Who is next: priority, then the user who has been given least audio, and nobody waits for ever."""
 
-    aging: Duration = Field(default=1800.0, gt=0, description="A job becomes one priority more urgent after each.")
+    aging: Interval = Field(default=1800.0, description="A job becomes one priority more urgent after each.")
     backlog: Count = Field(
         default=20_000, description="With so many unfinished jobs nothing more is taken: files stay in the inbox."
     )
@@ -159,8 +161,8 @@ class Scaling(Section):
 class SelfAudit(Section):
     """The daemon's slow look at its own promises; what is broken is a metric and a log line."""
 
-    every: Duration = Field(default=6 * 3600.0, gt=0, description="Time between two looks.")
-    rate: Size = Field(default=20 << 20, gt=0, description="Bytes a second that are read at most.")
+    every: Interval = Field(default=6 * 3600.0, description="Time between two looks.")
+    rate: SomeSize = Field(default=20 << 20, description="Bytes a second that are read at most.")
 
 
 class Retention(Section):
@@ -210,5 +212,5 @@ class Handoff(Section):
         description="File with the key that signs what is posted (HMAC-SHA256).",
         examples=["/etc/stemd/handoff.key"],
     )
-    timeout: Duration = Field(default=30.0, gt=0, description="A receiver that takes longer is asked again later.")
+    timeout: Interval = Field(default=30.0, description="A receiver that takes longer is asked again later.")
     keep: Duration = Field(default=7 * 86400.0, description="A hand-over that nobody takes is given up after this.")

@@ -22,6 +22,8 @@ _BYTES = {
 #: The longest duration, and the number of bytes from which on something is no size: beyond, no clock and no call of the
 #: system goes along.
 LONGEST, TOO_LARGE = 10_000_000 * 86400.0, 1 << 63
+#: What somebody waits for: nothing at all would be without pause, and more than this no thread can wait.
+SHORTEST, LONGEST_WAIT = 0.001, 36_500 * 86400.0
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])\s*")
 _SIZE = re.compile(r"(\d+)(\.\d+)?\s*([A-Za-z]*)")
 _URL = re.compile(r"https?://(\[[^\s\]]+\]|[^\s/?#@:\[\]]+)(:\d+)?([/?#]\S*)?")
@@ -56,6 +58,15 @@ def duration(value: Any) -> float:
     return float(seconds)
 
 
+def interval(value: Any) -> float:
+    """A duration that is waited for, or divided by: from ``SHORTEST`` to ``LONGEST_WAIT``."""
+    seconds = duration(value)
+    if not SHORTEST <= seconds <= LONGEST_WAIT:
+        least, most = format_duration(SHORTEST), format_duration(LONGEST_WAIT)
+        raise ValueError(f"must be a duration from {least} to {most}, not {show(value)}")
+    return seconds
+
+
 def format_duration(seconds: float) -> str:
     """The shortest exact form of a duration: ``90`` → ``90s``, ``1800`` → ``30m``."""
     for unit in ("d", "h", "m", "s"):
@@ -81,6 +92,13 @@ def size(value: Any) -> int:
         raise ValueError(f"must be a size such as 6GiB, 512MiB or 10GB, not {show(value)}")
     if count >= TOO_LARGE:
         raise ValueError(f"must be a size below {format_size(TOO_LARGE)}, not {show(value)}")
+    return count
+
+
+def some(value: Any) -> int:
+    """A size above nothing."""
+    if (count := size(value)) == 0:
+        raise ValueError(f"must be a size of at least 1B, not {show(value)}")
     return count
 
 

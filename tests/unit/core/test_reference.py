@@ -66,7 +66,14 @@ def test_schema_is_valid_and_agrees_with_the_model() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{}, {"spool": "/s", "htp": {}}, {"spool": "/s", "retry": {"tries": 0}}, {"spool": "/s", "log": {"level": "x"}}],
+    [
+        {},
+        {"spool": "/s", "htp": {}},
+        {"spool": "/s", "retry": {"tries": 0}},
+        {"spool": "/s", "log": {"level": "x"}},
+        {"spool": "/s", "scheduling": {"aging": "0s"}},
+        {"spool": "/s", "self_audit": {"rate": "0.0GiB"}},
+    ],
 )
 def test_schema_refuses_what_the_model_refuses(wrong: dict[str, Any]) -> None:
     assert list(jsonschema.Draft202012Validator(schema()).iter_errors(wrong))
