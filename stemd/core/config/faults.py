@@ -10,6 +10,9 @@ from stemd.core.errors import StemdError
 
 KeyPath = tuple[str | int, ...]
 
+#: So many faults of a file are told, of the others how many there are: whoever wrote so many needs no more of them.
+MOST = 50
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -25,6 +28,11 @@ class Mark:
     def key(self) -> Mark:
         """The place of the key rather than of its value."""
         return self if self.key_line is None else Mark(self.source, self.key_line, self.key_column)
+
+    @property
+    def order(self) -> tuple[bool, str, int, int]:
+        """What to sort by: files from top to bottom, then what has no lines."""
+        return self.line is None, self.source, self.line or 0, self.column or 0
 
     def __str__(self) -> str:
         return self.source if self.line is None else f"{self.source}:{self.line}:{self.column}"
@@ -44,9 +52,12 @@ class Fault:
     def at(cls, mark: Mark, path: Sequence[str | int], message: str) -> Fault:
         return cls(mark.source, mark.line, mark.column, dotted(path), message)
 
+    @property
+    def mark(self) -> Mark:
+        return Mark(self.file, self.line, self.column)
+
     def __str__(self) -> str:
-        place = Mark(self.file, self.line, self.column)
-        return f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+        return f"{self.mark}: {self.key}: {self.message}" if self.key else f"{self.mark}: {self.message}"
 
 
 def nearest(marks: Mapping[KeyPath, Mark], path: KeyPath) -> Mark:
@@ -71,8 +82,10 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
 
 
 def refuse(code: str, faults: Iterable[Fault]) -> StemdError:
-    """The error that reports all faults at once, in the order of their places."""
-    ordered = sorted(faults, key=lambda fault: (fault.line is None, fault.file, fault.line or 0, fault.column or 0))
+    """The error that reports all faults at once, in the order of their places; of too many, the first ``MOST``."""
+    ordered = sorted(faults, key=lambda fault: fault.mark.order)
     count = "1 fault" if len(ordered) == 1 else f"{len(ordered)} faults"
-    lines = "\n".join(f"  {fault}" for fault in ordered)
-    return StemdError(code, f"{count}:\n{lines}", detail={"faults": [asdict(fault) for fault in ordered]})
+    shown, more = ordered[:MOST], len(ordered) - MOST
+    lines = [f"  {fault}" for fault in shown] + ([f"  and {more} more"] if more > 0 else [])
+    detail = {"faults": [asdict(fault) for fault in shown], **({"more": more} if more > 0 else {})}
+    return StemdError(code, "\n".join([f"{count}:", *lines]), detail=detail)

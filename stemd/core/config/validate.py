@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from stemd.core.config import units
-from stemd.core.config.faults import Fault, KeyPath, Mark, did_you_mean
+from stemd.core.config.faults import MOST, Fault, KeyPath, Mark, did_you_mean
 from stemd.core.config.fields import Section, is_section
 
 Locate = Callable[[KeyPath], Mark]
@@ -30,31 +30,38 @@ _MUST_BE = {
 
 
 def faults_of(error: ValidationError, model: type[Section], locate: Locate) -> list[Fault]:
-    """One fault for each of pydantic's errors."""
-    return [_fault(detail, model, locate) for detail in error.errors(include_url=False)]
+    """One fault for each of pydantic's errors. What was perhaps meant is looked for where it will be shown only."""
+    found = sorted(((*_place(detail, locate), detail) for detail in error.errors(include_url=False)), key=_order)
+    return [
+        Fault.at(mark, path, _message(detail, path, model if number < MOST else None))
+        for number, (mark, path, detail) in enumerate(found)
+    ]
 
 
-def _fault(detail: ErrorDetails, model: type[Section], locate: Locate) -> Fault:
+def _order(found: tuple[Mark, KeyPath, ErrorDetails]) -> tuple[bool, str, int, int]:
+    return found[0].order
+
+
+def _place(detail: ErrorDetails, locate: Locate) -> tuple[Mark, KeyPath]:
     bad_key = "[key]" in detail["loc"]
     path = tuple(part for part in detail["loc"] if part != "[key]")
     mark = locate(path)
-    if bad_key or detail["type"] == "extra_forbidden":
-        mark = mark.key
-    return Fault.at(mark, path, _message(detail, path, model))
+    return mark.key if bad_key or detail["type"] == "extra_forbidden" else mark, path
 
 
-def _message(detail: ErrorDetails, path: KeyPath, model: type[Section]) -> str:
+def _message(detail: ErrorDetails, path: KeyPath, model: type[Section] | None) -> str:
+    """What is wrong, with what of ``model`` was perhaps meant."""
     kind, context, given = detail["type"], detail.get("ctx", {}), units.show(detail["input"])
     if kind == "value_error":
         return str(context["error"])
     if kind == "extra_forbidden":
-        return f"unknown key{_suggest(path, model)}"
+        return f"unknown key{_suggest(path, model) if model else ''}"
     if kind == "missing":
         return "is required"
     if kind == "literal_error":
         allowed = str(context["expected"]).replace("'", "")
         words = allowed.replace(" or ", ", ").split(", ")
-        return f"must be {allowed}, not {given}{did_you_mean(detail['input'], words)}"
+        return f"must be {allowed}, not {given}{did_you_mean(detail['input'], words) if model else ''}"
     if kind in _MUST_BE:
         return f"must be {_MUST_BE[kind]}, not {given}"
     return f"{detail['msg'][:1].lower()}{detail['msg'][1:].replace('input should be', 'must be')}, not {given}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stemd.core.config import parse_job
+from stemd.core.config.faults import MOST
 from stemd.core.errors import StemdError
 from stemd.core.job import Limits
 from stemd.core.request import JobFile, OutputChange
@@ -119,6 +121,33 @@ def test_all_faults_at_once() -> None:
 )
 def test_faulty_jobs(text: str, name: str, key: str) -> None:
     assert list(faults(text, name)) == [key]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"prioritie{number}:\n" for number in range(10_000)),
+        f"output: {{{', '.join(f'sample_rat{number}: 1' for number in range(9000))}}}",
+        "input: a.wav\n" * 10_000,
+    ],
+    ids=["unknown", "unknown in a section", "twice"],
+)
+def test_so_many_faults_cost_nothing_and_fit_on_a_page(text: str) -> None:
+    began = time.process_time()
+    with pytest.raises(StemdError) as caught:
+        parse_job(text.encode(), "s.job.yaml")
+    assert time.process_time() - began < 3
+    first, *shown, last = caught.value.message.splitlines()
+    told = caught.value.detail
+    assert (len(shown), len(told["faults"])) == (MOST, MOST)
+    assert last == f"  and {told['more']} more" and first == f"{told['more'] + MOST} faults:"
+    assert [fault["line"] for fault in told["faults"]] == sorted(fault["line"] for fault in told["faults"])
+    assert len(json.dumps(caught.value.to_dict())) < 32_768
+
+
+def test_what_was_meant_is_said_of_the_first_of_many() -> None:
+    lines = [*(f"thing{number}: 1" for number in range(30)), "modle: x", *(f"other{number}: 1" for number in range(60))]
+    assert "did you mean model?" in faults("\n".join(lines))["modle"]["message"]
 
 
 def test_the_song_itself_may_be_named() -> None:
