@@ -314,7 +314,7 @@ def _times(config: Config, door: Door) -> Times:
 
 
 def _writers(sighting: Sighting) -> Writers:
-    return lease.writers(Path(sighting.key))
+    return lease.writers(*intake.belonging(sighting))
 
 
 def _classify(sighting: Sighting, door: Door) -> Candidate | Refusal | None:

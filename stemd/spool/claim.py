@@ -150,11 +150,11 @@ def seal(
     origin = read_origin(work)
     name = decode_name(origin["name"])
     entry = work.src / name
-    if lease.writers(entry) is Writers.SOME:
+    _collect_sidecar(spool, origin, work)
+    if lease.writers(work.src) is Writers.SOME:
         return None
     staged = origin["kind"] == Kind.STAGED.value
     root = entry if staged else work.src
-    _collect_sidecar(spool, origin, work)
     description = _description(root, name, staged)
     dropper = origin.get("dropper") or ownership.dropper(config, entry)
     user = origin.get("user_id") or user_for(config, origin["inbox"], description, dropper)

@@ -121,7 +121,7 @@ def classify(sighting: Sighting, door: Door) -> Candidate | Refusal:
     facts = path.lstat()
     fingerprint = identity_of(facts)
     if not sighting.tree:
-        sidecar = path.with_name(path.name + ignore.SIDECAR_SUFFIX)
+        sidecar = _sidecar(path)
         return Candidate(path, door, Kind.FILE, fingerprint, sidecar if os.path.lexists(sidecar) else None)
     if (refusal := refused_inside(path)) is not None:
         return refusal
@@ -176,6 +176,14 @@ def unchanged(sighting: Sighting) -> bool:
     return (_fingerprint(path.lstat()), _sidecar_fingerprint(path)) == sighting.fingerprint
 
 
+def belonging(sighting: Sighting) -> tuple[Path, ...]:
+    """What must be complete before an entry is: itself, and the description beside a bare file."""
+    path = Path(sighting.key)
+    if sighting.tree or _sidecar_fingerprint(path) is None:
+        return (path,)
+    return path, _sidecar(path)
+
+
 def identity(path: Path) -> tuple[int, int, int]:
     """Inode, size and mtime_ns: what a rename does not change."""
     return identity_of(path.lstat())
@@ -190,9 +198,13 @@ def _fingerprint(facts: os.stat_result) -> tuple[int, int, int, int]:
     return facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + ignore.SIDECAR_SUFFIX)
+
+
 def _sidecar_fingerprint(path: Path) -> tuple[int, int, int, int] | None:
     try:
-        return _fingerprint(path.with_name(path.name + ignore.SIDECAR_SUFFIX).lstat())
+        return _fingerprint(_sidecar(path).lstat())
     except OSError:  # absent, or the recording's name leaves no room for the suffix
         return None
 

@@ -13,8 +13,10 @@ import os
 import signal
 import stat
 import struct
+from collections.abc import Iterator
 from ctypes import CDLL, byref, create_string_buffer
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 
 from stemd.spool.settle import Writers
@@ -64,19 +66,24 @@ def _lease(descriptor: int) -> Writers:
     return Writers.NONE
 
 
-def writers(path: Path) -> Writers:
-    """Probe a file, or every file below a folder: ``SOME`` wins over ``UNKNOWN``, ``UNKNOWN`` over ``NONE``."""
-    if not path.is_dir():
-        return writers_of_file(path)
+def writers(*paths: Path) -> Writers:
+    """Probe files, and every file below folders: ``SOME`` wins over ``UNKNOWN``, ``UNKNOWN`` over ``NONE``."""
     answer = Writers.NONE
-    for folder, _, files in os.walk(path):
-        for name in files:
-            one = writers_of_file(Path(folder, name))
-            if one is Writers.SOME:
-                return one
-            if one is Writers.UNKNOWN:
-                answer = one
+    for path in chain.from_iterable(map(_files, paths)):
+        one = writers_of_file(path)
+        if one is Writers.SOME:
+            return one
+        if one is Writers.UNKNOWN:
+            answer = one
     return answer
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for folder, _, names in os.walk(path):
+        yield from (Path(folder, name) for name in names)
 
 
 def ignore_lease_signal() -> None:

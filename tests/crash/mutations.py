@@ -125,7 +125,7 @@ GUARDS = (
           "for mark in (work.target, work.manifest):", "for mark in (work.target,):"),
     Guard("nothing is written down before the claim", "stemd/spool/claim.py", "durable.write_json(work.origin, origin)", "pass"),
     Guard("nobody looks for writers after the claim", "stemd/spool/claim.py",
-          "if lease.writers(entry) is Writers.SOME:", "if False:", ("tests/unit/spool/test_claim.py",)),
+          "if lease.writers(work.src) is Writers.SOME:", "if False:", ("tests/unit/spool/test_claim.py",)),
     Guard("a file that changes while it is hashed is taken", "stemd/spool/sources.py",
           "if identity(path) != identity_of(before) or", "if", ("tests/unit/spool/test_claim.py",)),
     Guard("a file with a second name is worked on itself", "stemd/spool/sources.py",

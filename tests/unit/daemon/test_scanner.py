@@ -66,6 +66,20 @@ def test_an_open_file_is_not_yielded(scanner, spool):
     assert [found.path.name for found in eventually(lambda: scan(scanner))] == ["song.wav"]
 
 
+def test_a_file_is_not_yielded_before_its_description_is_whole(scanner, spool):
+    with (spool.inbox / "song.wav.job.yaml").open("w") as description:
+        description.write("stems: 2\n")
+        description.flush()
+        (spool.inbox / "song.wav").write_bytes(b"recording")
+        (spool.inbox / "other.wav").write_bytes(b"recording")
+        assert {found.path.name for found in scan(scanner, 0.6)} == {"other.wav"}
+        assert scanner.why(spool.inbox / "song.wav") == "still open for writing"
+        description.write("output: {format: wav}\n")
+    (spool.inbox / "other.wav").unlink()
+    (found,) = eventually(lambda: scan(scanner))
+    assert found.sidecar.read_text() == "stems: 2\noutput: {format: wav}\n"
+
+
 def test_a_refusal_is_told_once_and_remembered(scanner, spool):
     path = spool.inbox / "link.wav"
     path.symlink_to("/etc/passwd")

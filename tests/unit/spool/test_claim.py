@@ -180,6 +180,25 @@ def test_while_somebody_writes_there_is_no_job(way, spool):
     assert job.source.bytes == len(SOURCE) + len(b"the last of it")
 
 
+@pytest.mark.parametrize("claimed", [True, False])
+def test_while_somebody_writes_its_description_there_is_no_job_either(way, spool, claimed):
+    """Whether the description went along with the recording, or is fetched after a crash between the two."""
+    path = way.drop()
+    beside, hidden = path.with_name("song.wav.job.yaml"), path.with_name("late")
+    with hidden.open("w") as writer:
+        if claimed:
+            hidden.rename(beside)
+        work = way.claim(path)
+        if not claimed:
+            hidden.rename(beside)
+        writer.write("stems: 2\n")
+        writer.flush()
+        assert claim.seal(spool, work, way.config) is None
+        writer.write("output: {format: wav}\n")
+    _, job = way.seal(work)
+    assert (job.request.stems, job.request.output.format) == (2, "wav")
+
+
 def test_a_sealed_job_knows_its_source_by_content(way):
     work, job = way.sealed()
     assert job.source.sha256 == sources.sha256(work.src / "song.wav")

@@ -32,6 +32,21 @@ def test_a_recording_is_sighted_with_inode_size_and_times(tmp_path):
     assert found == Sighting(str(path), (expected, None), Arrival.GROWN)
 
 
+@pytest.mark.parametrize("name", ["song.wav", f"{'x' * 250}.wav"], ids=["short", "no room for more"])
+def test_a_recording_alone_is_all_that_must_be_complete(tmp_path, name):
+    (tmp_path / name).write_bytes(b"recording")
+    assert intake.belonging(look(tmp_path, name)) == (tmp_path / name,)
+
+
+def test_its_description_must_be_complete_too(tmp_path):
+    for name in ("song.wav", "song.wav.job.yaml", "other.wav.job.yaml", "song.wav.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert intake.belonging(look(tmp_path)) == (tmp_path / "song.wav", tmp_path / "song.wav.job.yaml")
+    (tmp_path / "album").mkdir()
+    (tmp_path / "album.job.yaml").write_bytes(b"x")
+    assert intake.belonging(look(tmp_path, "album")) == (tmp_path / "album",)
+
+
 def test_how_it_came_is_what_the_watcher_saw(tmp_path):
     path = tmp_path / "song.wav"
     path.write_bytes(b"recording")
