@@ -23,7 +23,8 @@ _ABORTS = frozenset({ErrorClass.ENGINE_CRASH, ErrorClass.ABANDONED, ErrorClass.T
 class Alarm:
     """Owns the history and the book. ``look`` is for the loop's thread; it never waits for a receiver.
 
-    ``free`` says what share of the fullest disk is free, ``canary_at`` when the canary last came through.
+    ``free`` says what share of the fullest disk is free, ``canary_at`` when the canary last came through, ``draining``
+    whether nothing is started, on purpose: then only what is at work can be late.
     """
 
     def __init__(
@@ -32,8 +33,10 @@ class Alarm:
         metrics: Metrics,
         free: Callable[[], float | None],
         canary_at: Callable[[], float | None] = lambda: None,
+        draining: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._board, self._metrics, self._free, self._canary_at = board, metrics, free, canary_at
+        self._board, self._metrics = board, metrics
+        self._free, self._canary_at, self._draining = free, canary_at, draining
         self._history, self._book, self._sinks = History(), Book(), Sinks()
         self._busy_since: float | None = None
         self._next_look = 0.0
@@ -63,7 +66,12 @@ class Alarm:
             self._metrics.alerts_firing.labels(name).set(name in self._book.firing)
 
     def _state(self, config: Config, clock: float) -> State:
-        ages = tuple(clock - live.since for live in self._board.jobs.values() if not live.waits_on_purpose)
+        draining = self._draining()
+        ages = tuple(
+            clock - live.since
+            for live in self._board.jobs.values()
+            if not live.waits_on_purpose and (live.at_work or not draining)
+        )
         return State(ages, self._busy(config, clock), self._free(), self._canary_at())
 
     def _busy(self, config: Config, clock: float) -> float | None:

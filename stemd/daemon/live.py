@@ -27,11 +27,11 @@ _PROGRESS_INTERVAL, _STATUS_INTERVAL = 1.0, 0.1
 class Live:
     """A job in ``work/``. ``job`` is ``None`` until it is sealed; ``started`` is monotonic seconds.
 
-    ``counted_from`` is when it was last put back or let go on, since when its waiting counts; before that it is the
-    claim. ``waited`` are the seconds from there to its first start, ``spent`` what its last run used.
-    ``chunks`` is the most checkpoints it ever had, ``ooms`` how often it ran out of memory. ``unended`` is why it
-    should be in orphan/ but could not be put there: the disk refused. ``need`` is what it was promised of the disk,
-    ``cpu`` the CPU seconds that its runs have told of.
+    ``counted_from`` is when it was last put back or let go on, since when its waiting counts (later by what was drained
+    since then); before that it is the claim. ``waited`` are the seconds from there to its first start, ``spent`` what
+    its last run used. ``chunks`` is the most checkpoints it ever had, ``ooms`` how often it ran out of memory.
+    ``unended`` is why it should be in orphan/ but could not be put there: the disk refused. ``need`` is what it was
+    promised of the disk, ``cpu`` the CPU seconds that its runs have told of.
     """
 
     spool: Spool
@@ -93,6 +93,15 @@ class Live:
         """Whether somebody wants it to wait: who holds it, or who gave its user a quota. Nobody is late then."""
         by_quota = self.reason is not None and self.reason.error_class is ErrorClass.QUOTA
         return self.state is JobState.HELD or (self.state is JobState.DEFERRED and by_quota)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether somebody has begun with it, and it waits for nothing."""
+        return self.state in {JobState.RUNNING, JobState.PUBLISHING}
+
+    def count_less(self, seconds: float) -> None:
+        """So much of its waiting was on purpose and does not count."""
+        self.counted_from = min(time.time(), self.since + seconds)
 
     def count_anew(self) -> None:
         """Its waiting counts from now."""

@@ -219,8 +219,13 @@ class Service:
     def _raise_alarms(self, stack: ExitStack) -> None:
         self._stock = Stock(self._spools, lambda: self._config, self._metrics)
         self._canary = Canary(self._dispatcher.board, self._spools, self._metrics)
-        board = self._dispatcher.board
-        self._alarm = Alarm(board, self._metrics, lambda: self._stock.free_share, lambda: self._canary.at)
+        self._alarm = Alarm(
+            self._dispatcher.board,
+            self._metrics,
+            free=lambda: self._stock.free_share,
+            canary_at=lambda: self._canary.at,
+            draining=lambda: self._dispatcher.draining,
+        )
         stack.callback(self._alarm.stop)
 
     def _take_stock(self, stack: ExitStack) -> None:

@@ -5,6 +5,7 @@ Each word says what one must be allowed to do, and whose job or entry it is abou
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -43,6 +44,7 @@ class Steering:
         self._dispatcher, self._board = dispatcher, dispatcher.board
         self._reload, self._view = reload, view
         self._stopping, self._may_return = stopping, may_return
+        self._drained_at: float | None = None
 
     def answer(self, message: Mapping[str, Any], person: Person) -> Mapping[str, Any]:  # noqa: PLR0911  one line per word
         match message:
@@ -72,10 +74,23 @@ class Steering:
             raise StemdError("STEMD-S017", "the daemon is stopping: it takes no more jobs", remedy=remedy)
         if word == "reload":
             self._reload()
+        elif word == "drain":
+            self._drained_at = self._drained_at or time.monotonic()
+            self._dispatcher.draining = True
         else:
-            self._dispatcher.draining = word == "drain"
-            for scanner in self._dispatcher.scanners:
-                scanner.look_again()
+            self._count_drained()
+            self._dispatcher.draining = False
+        for scanner in self._dispatcher.scanners:
+            scanner.look_again()
+
+    def _count_drained(self) -> None:
+        """What waited through a drain has waited for less by so much: nobody was late meanwhile."""
+        if self._drained_at is None:
+            return
+        passed, self._drained_at = time.monotonic() - self._drained_at, None
+        for live in self._board.jobs.values():
+            if not live.at_work:
+                live.count_less(passed)
 
     def _live(self, job_id: str, person: Person) -> Live:
         live = self._board.get(job_id)

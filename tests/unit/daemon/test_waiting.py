@@ -26,9 +26,11 @@ class Waiting(Site):
     def __init__(self, spool):
         super().__init__(spool)
         self.runs.pool.start = lambda setup, threads, job_id=None: None
-        dispatcher = SimpleNamespace(board=self.board, scanners=[SimpleNamespace(spool=spool)], sealer=self.sealer)
-        self.steering = Steering(dispatcher, lambda: None, dict)
-        self.alarm = Alarm(self.board, self.board.metrics, lambda: None)
+        self.dispatcher = SimpleNamespace(
+            board=self.board, scanners=[SimpleNamespace(spool=spool)], sealer=self.sealer, draining=False
+        )
+        self.steering = Steering(self.dispatcher, lambda: None, dict)
+        self.alarm = Alarm(self.board, self.board.metrics, lambda: None, draining=lambda: self.dispatcher.draining)
 
     def old(self):
         live = self.claimed()
@@ -161,3 +163,37 @@ def test_what_a_quota_keeps_is_not_late_what_lacks_a_model_is(site, reason, on_p
     assert len(site.ages()) == (not on_purpose)
     site.board.requeue(live, "what was missing is there")
     assert (max(site.ages()) < 60) is on_purpose
+
+
+@pytest.mark.parametrize("drained", [0.0, 2 * 86400.0])
+def test_what_waits_through_a_drain_is_not_late_what_runs_is(site, monkeypatch, drained):
+    waiting, running, failed = site.old(), site.old(), site.old()
+    for live in (running, failed):
+        site.start(live)
+    site.board.wait(failed, StemdError("STEMD-S014", "the disk"), 60.0)
+    begun, now = failed.waited, time.monotonic()
+    for _ in range(2):  # whoever says it twice begins no new one
+        site.steering.answer({"op": "drain"}, OPERATOR)
+    assert site.ages() == (pytest.approx(DAYS, abs=10),), "only what runs"
+    with monkeypatch.context() as later:
+        later.setattr("stemd.daemon.steering.time.monotonic", lambda: now + drained)
+        site.steering.answer({"op": "resume"}, OPERATOR)
+    ages = [time.time() - live.since for live in (waiting, running, failed)]
+    assert ages == pytest.approx([DAYS - drained, DAYS, DAYS - drained], abs=10)
+    assert sorted(site.ages()) == pytest.approx(sorted(ages), abs=1)
+    assert failed.waited == begun, "its wait was over before"
+    site.steering.answer({"op": "resume"}, OPERATOR)
+    assert max(site.ages()) == pytest.approx(DAYS, abs=10)
+
+
+def test_what_was_let_go_on_during_a_drain_has_not_waited_from_tomorrow_on(site, monkeypatch):
+    live = site.old()
+    site.steering.answer({"op": "drain"}, OPERATOR)
+    site.say("hold", live)
+    site.say("release", live)
+    now = time.monotonic()
+    with monkeypatch.context() as later:
+        later.setattr("stemd.daemon.steering.time.monotonic", lambda: now + DAYS)
+        site.steering.answer({"op": "resume"}, OPERATOR)
+    assert site.ages() == (pytest.approx(0.0, abs=10),)
+    assert site.ages()[0] >= 0.0
