@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,12 +69,12 @@ def interval(value: Any) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest exact form of a duration: ``90`` → ``90s``, ``1800`` → ``30m``."""
+    """A duration as ``duration`` reads it back, the same to the last bit: ``90`` → ``90s``, ``1800`` → ``30m``."""
     for unit in ("d", "h", "m", "s"):
-        count = seconds / _SECONDS[unit]
-        if count >= 1 and count == int(count):
-            return f"{int(count)}{unit}"
-    return f"{seconds:g}s"
+        count = int(seconds // _SECONDS[unit])
+        if count and count * _SECONDS[unit] == seconds:
+            return f"{count}{unit}"
+    return f"{Decimal(repr(float(seconds)).removesuffix('.0')):f}s"
 
 
 def size(value: Any) -> int:

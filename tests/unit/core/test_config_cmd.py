@@ -48,6 +48,16 @@ def test_show_can_be_loaded_again(file: Path, tmp_path: Path) -> None:
     assert json.loads(run("show", "-c", file, "--json").stdout)["retry"] == {"tries": 2, "base": "30s", "cap": "1h"}
 
 
+@pytest.mark.parametrize("value", [0.00001, 100000.5, 1 / 3, 123456789.0, 59 * 60 + 0.001])
+def test_durations_that_show_prints_are_the_same_when_they_are_read_back(file: Path, value: float) -> None:
+    keys = "alerts: {latency_p95: {over: %r}}\ndefaults: {settle_unprobed: %r}\nretention: {outbox: %r}\n"
+    file.write_text("spool: /s\n" + keys % (value, value, value))
+    first = load(file).config
+    file.write_text(run("show", "-c", file).stdout)
+    assert run("check", "-c", file).exit_code == 0
+    assert load(file).config == first
+
+
 def test_show_origin(file: Path) -> None:
     lines = run("show", "--origin", "-c", file).stdout.splitlines()
     origins = dict(line.rsplit("# ", 1) for line in lines)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stemd.core.config import units
@@ -77,12 +77,32 @@ def test_what_is_no_size(wrong: object) -> None:
         units.size(wrong)
 
 
-@given(st.integers(0, 10**9))
-def test_shown_durations_read_back(seconds: int) -> None:
+@given(st.integers(0, 10**9) | st.floats(0, units.LONGEST))
+@example(0.00001)
+@example(100000.5)
+@example(5e-324)
+@example(math.nextafter(3 * 86400.0, 0.0))
+def test_shown_durations_read_back(seconds: float) -> None:
     assert units.duration(units.format_duration(seconds)) == seconds
 
 
-@given(st.integers(0, 1 << 50))
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.5, "0.5s"),
+        (90, "90s"),
+        (1800.0, "30m"),
+        (1e-5, "0.00001s"),
+        (100000.5, "100000.5s"),
+        (1e6, "1000000s"),
+    ],
+)
+def test_durations_are_shown_as_people_write_them(seconds: float, text: str) -> None:
+    assert units.format_duration(seconds) == text
+
+
+@given(st.integers(0, units.TOO_LARGE - 1))
 def test_shown_sizes_read_back(count: int) -> None:
     assert units.size(units.format_size(count)) == count
 
