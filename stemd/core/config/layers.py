@@ -16,10 +16,12 @@ from stemd.core.errors import StemdError
 
 MAX_BYTES = 1 << 20
 ENV_PREFIX = "STEMD_"
+#: The keys of ``Config``, which cannot be asked here.
 TOP_LEVEL = frozenset(
     {
         "spool", "inboxes", "defaults", "paths", "models", "shutdown", "log", "compliance", "engines", "chunking",
-        "retry", "users", "quotas", "retention", "http", "alerts", "handoff", "executor",
+        "retry", "scheduling", "governor", "scaling", "self_audit", "users", "quotas", "retention", "http", "alerts",
+        "handoff", "executor",
     }
 )  # fmt: skip
 

@@ -146,6 +146,22 @@ def test_environment_values_are_yaml() -> None:
     assert config.defaults.output.mode == 0o660
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "key", "value"),
+    [
+        ("STEMD_SCALING", "{reserve: 2GiB}", "scaling.reserve", "2GiB"),
+        ("STEMD_SCHEDULING", "{aging: 5m}", "scheduling.aging", "5m"),
+        ("STEMD_GOVERNOR", "{cgroups: never}", "governor.cgroups", "never"),
+        ("STEMD_SELF_AUDIT", "{every: 1h}", "self_audit.every", "1h"),
+        ("STEMD_RETRY", "{tries: 2}", "retry.tries", 2),
+    ],
+)
+def test_the_environment_sets_whole_sections(name: str, text: str, key: str, value: object) -> None:
+    loaded = load(flags={"spool": "/s"}, environ={**HOME, name: text})
+    assert dict(leaves(dump(loaded.config)))[key] == value
+    assert loaded.origins[key] == f"env {name}"
+
+
 def test_all_faults_at_once_in_their_places(file: Path) -> None:
     text = (
         "spol: /srv/stemd\n"

@@ -35,6 +35,11 @@ def test_the_reference_is_the_defaults() -> None:
     assert shipped == default
 
 
+def test_each_key_of_the_top_level_is_known_where_no_model_is() -> None:
+    """``STEMD_KEY`` counts if it is one of these, and is somebody else's variable if not."""
+    assert {field.alias or name for name, field in Config.model_fields.items()} == TOP_LEVEL
+
+
 def test_every_commented_example_is_accepted(tmp_path: Path) -> None:
     lines = reference().splitlines()
     active = [_uncommented(line) for line in lines[9:]]
