@@ -106,7 +106,7 @@ def test_the_rest_is_layered_key_by_key() -> None:
     assert Request.from_dict(request.to_dict()) == request
 
 
-levels = st.none() | st.integers(1, 10**12)
+levels = st.none() | st.integers(1, 10**11)
 
 
 @given(levels, levels, levels)
