@@ -1,8 +1,15 @@
-"""What of a configuration that is read again counts at once, and what only after a restart. Pure."""
+"""What of a configuration that is read again counts at once, and what only after a restart."""
 
 from __future__ import annotations
 
-from stemd.core.config import Config
+from collections.abc import Callable, Iterable
+
+from stemd.core.config import Config, Loaded
+from stemd.core.errors import StemdError
+from stemd.daemon.canary import with_canary
+from stemd.daemon.scanner import door_names
+from stemd.spool import probes
+from stemd.spool.layout import Spool
 
 #: What was opened by these at the start stays open: locks, the port, cgroups, books, the log.
 FIXED = ("spool", "http", "paths", "governor", "log")
@@ -15,3 +22,20 @@ def in_force(running: Config, read: Config) -> tuple[Config, list[str]]:
     """
     changed = [key for key in FIXED if getattr(read, key) != getattr(running, key)]
     return read.model_copy(update={key: getattr(running, key) for key in changed}), changed
+
+
+def read_again(running: Config, load: Callable[[], Loaded], spools: Iterable[Spool]) -> tuple[Config, list[str]]:
+    """``in_force`` of what ``load`` gives, with its inboxes made; whatever goes wrong with it ends nothing that runs.
+
+    Raises:
+        StemdError: what is wrong with it, why a spool is not ready for it, or STEMD-X001: a bug.
+    """
+    try:
+        config, changed = in_force(running, with_canary(load().config))
+        for spool in spools:
+            probes.prepare(spool, door_names(config))
+    except StemdError:
+        raise
+    except Exception as error:
+        raise StemdError("STEMD-X001", f"{type(error).__name__}: {error}") from error
+    return config, changed

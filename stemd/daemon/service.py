@@ -33,7 +33,7 @@ from stemd.daemon.lookout import Lookout
 from stemd.daemon.notify import ServiceManager, handed_over
 from stemd.daemon.picture import picture
 from stemd.daemon.pool import Pool, WorkerState
-from stemd.daemon.reloading import in_force
+from stemd.daemon.reloading import read_again
 from stemd.daemon.runs import Runs
 from stemd.daemon.scanner import Scanner, door_names
 from stemd.daemon.selfaudit import SelfAudit
@@ -343,7 +343,7 @@ class Service:
         self._lookout.spools()  # inboxes that are missing are made, but not in the folder below a mount
         self._manager.reloading()
         try:
-            config, fixed = self._read_again()
+            config, fixed = read_again(self._config, self._load_again, self._spools)
         except StemdError as error:
             self._metrics.reload_ok.set(0)
             logs.get().error("reload_failed", code=error.code, reason=error.message, **bug(error))
@@ -360,18 +360,6 @@ class Service:
         self._metrics.reload_ok.set(1)
         self._chronicle.configured(config)
         logs.get().info("reloaded")
-
-    def _read_again(self) -> tuple[Config, list[str]]:
-        """The configuration of now, with its inboxes made; whatever goes wrong with it ends nothing that runs."""
-        try:
-            config, fixed = in_force(self._config, with_canary(self._load_again().config))
-            for scanner in self._dispatcher.scanners:
-                probes.prepare(scanner.spool, door_names(config))
-        except StemdError:
-            raise
-        except Exception as error:
-            raise StemdError("STEMD-X001", f"{type(error).__name__}: {error}") from error
-        return config, fixed
 
     # ---- what is shown
 

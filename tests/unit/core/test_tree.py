@@ -87,7 +87,16 @@ def test_faults_have_their_place(text: bytes, place: str, word: str) -> None:
         b"a: &x {" + b"k" * 900 + b": 1}\nb: [" + b", ".join([b"*x"] * 600) + b"]",
     ],
     ids=[
-        "laughs", "deep list", "deep mapping", "itself", "deep block", "long number", "infinity", "large", "text", "keys"
+        "laughs",
+        "deep list",
+        "deep mapping",
+        "itself",
+        "deep block",
+        "long number",
+        "infinity",
+        "large",
+        "text",
+        "keys",
     ],
 )
 def test_hostile_files_cost_nothing(hostile: bytes) -> None:
