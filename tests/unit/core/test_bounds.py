@@ -64,7 +64,7 @@ def edges() -> Iterator[tuple[str, type[Section], str, Any]]:
                     yield f"{path}{key} {kind} {bound}", section, key, bound + _BEYOND[kind]
 
 
-EDGES = {label: (section, key, edge) for label, section, key, edge in edges()}
+EDGES = {label: rest for label, *rest in sorted(edges(), key=lambda edge: edge[0])}  # workers collect in one order
 
 
 def test_bounds_are_found_wherever_they_are_declared() -> None:
