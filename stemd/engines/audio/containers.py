@@ -47,7 +47,7 @@ def data_chunk(file: BinaryIO) -> DataChunk | None:
     """The data chunk of an uncompressed container, or ``None`` for any other file."""
     file.seek(0)
     head = file.read(40)
-    with suppress(struct.error):
+    with suppress(struct.error, IndexError, ZeroDivisionError):  # a header that is cut off, or none after all
         if head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE":
             return _wave(file, ">" if head[:4] == b"RIFX" else "<")
         if head[:16] == _W64_RIFF:
@@ -61,43 +61,55 @@ def data_chunk(file: BinaryIO) -> DataChunk | None:
 
 
 def unclaimed(file: BinaryIO, chunk: DataChunk) -> int:
-    """How many bytes follow the declared ``chunk`` of a WAV, AIFF or AU that are no chunks, no tags and no zeros.
+    """How many bytes follow the declared ``chunk`` of a WAV, AIFF or AU that nobody claims: neither its form, nor as
+    chunks, tags or zeros.
 
-    They are sound: the size has 32 bits and goes round at 4 GiB, and a recorder that died did not correct it.
+    They are sound: the sizes have 32 bits and go round at 4 GiB, and a recorder that died did not correct them.
     """
     if chunk.size is None:
         return 0
-    file.seek(0)
-    order = {b"RIFF": "<", b"RF64": "<", b"BW64": "<", b"RIFX": ">", b"FORM": ">"}.get(file.read(4))
+    order, form = _form(file)
     end, whole = chunk.start + chunk.size, os.fstat(file.fileno()).st_size
-    if order and any(_are_chunks(file, order, end + pad, whole) for pad in {end % 2, 0}):
+    claimed = max(end, form)
+    starts = {end, end + end % 2, claimed, claimed + claimed % 2}  # the byte that makes a chunk even may lack
+    if order and any(_are_chunks(file, order, at, whole) for at in starts):
         return 0
-    return 0 if _is_filling(file, end, whole) else whole - end
+    return 0 if _is_filling(file, claimed, whole) else whole - end
+
+
+def _form(file: BinaryIO) -> tuple[str | None, int]:
+    """The byte order of a file of chunks, and where it says that it ends: 0 where it does not."""
+    file.seek(0)
+    head = file.read(8)
+    order = {b"RIFF": "<", b"RF64": "<", b"BW64": "<", b"RIFX": ">", b"FORM": ">"}.get(head[:4])
+    if order is None or len(head) < 8:
+        return order, 0
+    size = int(struct.unpack(f"{order}I", head[4:])[0])
+    return order, 0 if size == _UNKNOWN_32 else 8 + size
 
 
 def _are_chunks(file: BinaryIO, order: str, at: int, whole: int) -> bool:
-    """Whether chunks fill the file from ``at`` on; the last may be cut off, and filling may follow it."""
+    """Whether chunks follow from ``at`` on; the last may be cut off, or damaged."""
     for count in range(_MAX_CHUNKS):
         file.seek(at)
         head = file.read(8)
-        if len(head) < 8:
-            return True
-        if not _CHUNK_NAME.fullmatch(head[:4]):
-            return count > 0 and _is_filling(file, at, whole)
+        if len(head) < 8 or not _CHUNK_NAME.fullmatch(head[:4]):
+            return count > 0 or at >= whole
         size = int(struct.unpack(f"{order}I", head[4:])[0])
         at += 8 + size + size % 2
     return True
 
 
 def _is_filling(file: BinaryIO, at: int, whole: int) -> bool:
-    """Whether there is next to nothing from ``at`` on, a tag, or zeros alone."""
-    if whole - at < LEAST_SOUND:
-        return True
+    """Whether there are zeros alone from ``at`` on, or next to nothing or a tag behind them."""
     file.seek(at)
-    if file.read(16).startswith(_TAGS):
-        return True
-    file.seek(at)
-    return all(piece.count(0) == len(piece) for piece in iter(lambda: file.read(_PIECE), b""))
+    while piece := file.read(_PIECE):
+        if sound := piece.lstrip(b"\0"):
+            at += len(piece) - len(sound)
+            file.seek(at)
+            return whole - at < LEAST_SOUND or file.read(16).startswith(_TAGS)
+        at += len(piece)
+    return True
 
 
 def _wave(file: BinaryIO, order: str) -> DataChunk | None:

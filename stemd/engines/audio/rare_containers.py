@@ -15,6 +15,7 @@ NO_LENGTH = frozenset({"IRCAM", "PAF", "PVF", "XI"})
 """Containers, in libsndfile's words, that do not state a length."""
 _NIST_HEADER = 1024
 _NIST_FIELD = re.compile(rb"^(channel_count|sample_count|sample_n_bytes) -i (\d+)", re.MULTILINE)
+_NIST_COMPRESSED = re.compile(rb"^sample_coding -s\d+ [^\n]*,", re.MULTILINE)
 _SDS_HEADER, _SDS_BLOCK, _SDS_DATA = 21, 127, 120
 _VOC_SOUND, _VOC_SOUND_16 = 1, 9
 #: Bytes per value of a MATLAB 4 matrix, by the tens of its type.
@@ -36,7 +37,7 @@ def data_chunk(file: BinaryIO) -> DataChunk | None:
     """The samples of a rare container, or ``None`` for any other file.
 
     Raises:
-        struct.error: the header is cut short.
+        struct.error, IndexError, ZeroDivisionError: the header is cut short, or is none after all.
     """
     file.seek(0)
     head = file.read(_NIST_HEADER)
@@ -62,7 +63,7 @@ def _avr(_: BinaryIO, head: bytes) -> DataChunk:
 
 def _nist(_: BinaryIO, head: bytes) -> DataChunk | None:
     fields = {name: int(value) for name, value in _NIST_FIELD.findall(head)}
-    if b"sample_count" not in fields:
+    if b"sample_count" not in fields or _NIST_COMPRESSED.search(head):
         return None
     frame = fields.get(b"channel_count", 1) * fields.get(b"sample_n_bytes", 1)
     return DataChunk(_NIST_HEADER, fields[b"sample_count"] * frame, frame)

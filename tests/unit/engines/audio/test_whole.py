@@ -195,11 +195,15 @@ def test_an_mp3_with_a_header_of_its_own_within_a_wav(tmp_path):
 
 
 def declaring(path: Path, size: int, after: bytes = b"") -> Path:
-    """``path`` with ``size`` bytes of sound in its header, and with ``after`` at its end."""
+    """``path`` with ``size`` bytes of sound in its header, where all ends with them, and with ``after`` at its end."""
     content = bytearray(path.read_bytes())
     big = content[:4] in (b"FORM", b"RIFX", b".snd")
     at = 8 if content[:4] == b".snd" else content.index(b"SSND" if content[:4] == b"FORM" else b"data") + 4
     struct.pack_into(">I" if big else "<I", content, at, size + 8 * (content[:4] == b"FORM"))
+    if content[:4] != b".snd":
+        struct.pack_into(
+            ">I" if big else "<I", content, 4, min(0xFFFFFFFF, at - 4 + size + 8 * (content[:4] == b"FORM"))
+        )
     path.write_bytes(content + after)
     return path
 
@@ -251,6 +255,39 @@ def test_what_is_no_sound_behind_a_wav_is_left_out(tmp_path, frames, after):
         source = open_source(path)
         assert sum(len(block) for block in source.blocks()) == frames
         assert source.warnings == []
+
+
+ODD = b"LIST" + struct.pack("<I", 7) + b"INFOabc"
+
+
+@pytest.mark.parametrize("form", ["claims it", "ends with the sound"])
+@pytest.mark.parametrize(
+    "after",
+    [
+        ODD + b"id3 " + struct.pack("<I", 30_000) + b"ID3\x03" + b"y" * 29_996,  # without the byte that makes it even
+        ODD + b"\0" + b"\1\2\3\4" * 600,
+        bytes(2000) + b"TAG" + b"y" * 1500,
+    ],
+)
+def test_damaged_metadata_behind_a_wav_is_no_sound(tmp_path, after, form):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.full((3000, 1), 0.5), RATE, "PCM_U8")
+    content = bytearray(path.read_bytes() + after)
+    if form == "claims it":
+        struct.pack_into("<I", content, 4, len(content) - 8)
+    path.write_bytes(content)
+    source = open_source(path)
+    assert sum(len(block) for block in source.blocks()) == 3000
+    assert source.warnings == []
+
+
+def test_what_a_form_claims_is_no_sound_whatever_it_is_called(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.full((3000, 1), 0.5), RATE, "PCM_U8")
+    content = bytearray(path.read_bytes() + b"\xa9xyz" + struct.pack("<I", 5000) + b"y" * 5000)
+    struct.pack_into("<I", content, 4, len(content) - 8)
+    path.write_bytes(content)
+    assert sum(len(block) for block in open_source(path).blocks()) == 3000
 
 
 @pytest.mark.parametrize("declared", ["wrapped", "open"])
