@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
+from typing import IO
 
 from stemd.ops.post import NotTakenError
 
@@ -19,11 +21,13 @@ _DYING = 5.0
 def run_told(command: Sequence[str], body: bytes, timeout: float, environment: Mapping[str, str] | None = None) -> None:
     """Run ``command`` with ``body`` on its stdin. Files, not pipes: what it leaves in the background may keep them.
 
+    It is run on a full disk too, of which it may be told: only what it says is lost then.
+
     Raises:
         NotTakenError: it cannot be run, took longer than ``timeout`` seconds, or did not exit with 0.
     """
     try:
-        with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as said:
+        with os.fdopen(os.memfd_create("told"), "w+b") as told, _scratch() as said:
             told.write(body)
             told.seek(0)
             process = subprocess.Popen(
@@ -36,6 +40,13 @@ def run_told(command: Sequence[str], body: bytes, timeout: float, environment: M
         raise NotTakenError(f"{command[0]}: {error.strerror}") from None
     if status != 0:
         raise NotTakenError(f"exit status {status}: {last}".strip())
+
+
+def _scratch() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return Path(os.devnull).open("w+b")
 
 
 def _status(process: subprocess.Popen[bytes], timeout: float) -> int:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tempfile
 import time
 from contextlib import suppress
 
@@ -11,6 +12,7 @@ import pytest
 from stemd.ops.post import NotTakenError
 from stemd.ops.programs import run_told
 from tests.support.daemon import eventually
+from tests.support.system import fill, needs_root, tiny_disk
 
 BODY = b'{"state": "done"}'
 
@@ -52,6 +54,17 @@ def test_it_may_read_nothing_and_say_much(tmp_path):
     with pytest.raises(NotTakenError, match=r"^exit status 3: x{187}the last word$"):
         run_told([sys.executable, "-c", much], b"a" * 5_000_000, 60.0)
     run_told(shell("exit 0"), b"a" * 5_000_000, 60.0)
+
+
+@needs_root
+def test_a_full_disk_silences_nobody(tmp_path, monkeypatch):
+    with tiny_disk(tmp_path / "disk", "64k") as disk:
+        fill(disk)
+        monkeypatch.setattr(tempfile, "tempdir", str(disk))
+        run_told(shell('cat >"$1"', tmp_path / "got"), BODY, 60.0)
+        assert (tmp_path / "got").read_bytes() == BODY
+        with pytest.raises(NotTakenError, match=r"^exit status 3"):
+            run_told(shell("echo no >&2; exit 3"), BODY, 60.0)
 
 
 def test_it_gets_the_body_and_its_environment(tmp_path):
