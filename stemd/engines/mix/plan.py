@@ -133,6 +133,7 @@ def _auto_gains(settings: Settings, stems: Mapping[str, Analysis]) -> tuple[dict
     if settings.auto_gain is None:
         return {}, []
     targets, most = settings.auto_gain.targets_lufs, settings.auto_gain.max_db
+    up = min(most, settings.auto_gain.max_boost_db)
     groups: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for role, stem in stems.items():
         if stem.measured.integrated_lufs is not None:
@@ -141,10 +142,11 @@ def _auto_gains(settings: Settings, stems: Mapping[str, Analysis]) -> tuple[dict
     for name, levels in groups.items():
         together = 10 * math.log10(sum(10 ** (level / 10) for level in levels.values()))
         wanted = of_role(targets, name, _DEFAULT_TARGET) - together
-        gain = max(-most, min(most, wanted))
+        gain = max(-most, min(up, wanted))
         gains.update(dict.fromkeys(levels, round(gain, 2)))
         if gain != wanted:
-            text = f"{gain:+.1f} dB of gain instead of the {wanted:+.1f} dB to its target (`auto_gain.max_db`)"
+            bound = "max_boost_db" if up < most and gain > 0 else "max_db"
+            text = f"{gain:+.1f} dB of gain instead of the {wanted:+.1f} dB to its target (`auto_gain.{bound}`)"
             held.append(f"{', '.join(levels)}: {text}")
     return gains, held
 

@@ -52,7 +52,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({
         "master": {"width": 1.0, "loudness": {"target_lufs": -23.0}},
     }),
     "podcast": over(_STREAMING, {
-        "auto_gain": {"targets_lufs": {**dict.fromkeys(_TARGETS, -32.0), "vocals": -18.0}, "max_db": 30},
+        "auto_gain": {
+            "targets_lufs": {**dict.fromkeys(_TARGETS, -32.0), "vocals": -18.0}, "max_db": 30, "max_boost_db": 18,
+        },
         "track": {"vocals": _SPEECH},
         "tonal_balance": {"curve": "speech"},
         "micro_dynamics": None,

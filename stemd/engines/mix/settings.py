@@ -38,10 +38,11 @@ class Align:
 
 @dataclass(frozen=True, slots=True)
 class AutoGain:
-    """The loudness (LUFS) each family or role is brought to, by ``max_db`` at most."""
+    """The loudness (LUFS) each family or role is brought to, by ``max_db`` at most, and up by ``max_boost_db``."""
 
     targets_lufs: dict[str, float] = field(default_factory=dict, metadata=bounds(-60, 0))
     max_db: float = ranged(12.0, 0, 40)
+    max_boost_db: float = ranged(40.0, 0, 40)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,12 @@ def test_a_podcast_has_all_music_14_db_below_the_voice(role):
         assert (-35 + found["vocals"].auto_gain_db) - (bed + found[role].auto_gain_db) == pytest.approx(14)
 
 
+def test_a_podcast_does_not_bring_out_what_is_hardly_there():
+    found = plan(parse({}, presets.PRESETS["podcast"]), {"vocals": stem(-18.0), "drums": stem(-58.0)}, {}, RATE)
+    assert found.parameters.tracks["drums"].auto_gain_db == 18.0
+    assert any("drums: +18.0 dB" in text and "auto_gain.max_boost_db" in text for text in found.warnings)
+
+
 def test_gains_have_a_limit_and_silence_gets_none():
     limited = settings(auto_gain={"targets_lufs": {"bass": -10, "drums": -23}, "max_db": 6})
     found = plan(limited, {"bass": stem(-40.0), "pad": SILENT, "kick": stem(-10), "hats": stem(-30)}, {}, RATE)
