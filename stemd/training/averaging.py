@@ -28,7 +28,9 @@ def average(sources: list[Path], target: Path) -> None:
         raise StemdError("STEMD-M004", "the checkpoints are of different networks")
     mean = {name: torch.stack([each[name] for each in weights]).mean(0) for name in weights[0]}
     first = states[0]
-    runs = {name: done for origin in origins for name, done in origin.runs.items()}
+    runs: dict[str, tuple[int, float]] = {}
+    for name, done in (each for origin in origins for each in origin.runs.items()):
+        runs[name] = max(runs.get(name, (0, 0.0)), done)  # one may have begun before another had gone on
     facts = Origin(runs, first["origin"], first["material"]).kept()
     with whole(target) as file:
         torch.save({"averaged": mean, "course": first["course"], **facts}, file)

@@ -36,7 +36,9 @@ class Origin:
     @classmethod
     def of(cls, kept: Mapping[str, Any]) -> Origin:
         """As a checkpoint has it that is started from."""
-        return cls(kept["runs"], kept["origin"], kept["material"])
+        return cls(
+            {name: (done, seconds) for name, (done, seconds) in kept["runs"].items()}, kept["origin"], kept["material"]
+        )
 
     def kept(self) -> dict[str, Any]:
         """As a checkpoint has it; what several runs share counts once."""

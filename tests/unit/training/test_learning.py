@@ -309,6 +309,18 @@ def test_the_average_lies_between_and_counts_what_is_shared_once(tmp_path: Path,
     facts = torch.load(tmp_path / "longer.pt", weights_only=True)
     assert facts["segments"] == 5 + 2 + 2 + 3 + 3, "what each of them had learnt before counts too"
     assert facts["cpu_seconds"] == pytest.approx(sum(seconds for _, seconds in facts["runs"].values()))
+    started_early = tmp_path / "early"
+    started_early.mkdir()
+    early = replace(COURSE, steps=1, seed=9)
+    place = tmp_path / "went on"
+    place.mkdir()
+    long = Run.open(place, COURSE)
+    long.train(_batches(corpus), Progress("train", 0, "steps"), 0.0)
+    Run.open(started_early, early, start=place / CHECKPOINT).train(_batches(corpus), Progress("train", 0, "steps"), 1.0)
+    long.train(_batches(corpus), Progress("train", 0, "steps"), 10.0)
+    for order in ((place, started_early), (started_early, place)):
+        average([folder / CHECKPOINT for folder in order], tmp_path / "early.pt")
+        assert torch.load(tmp_path / "early.pt", weights_only=True)["segments"] == 5 + 1, "whichever comes first"
     other = tmp_path / "other"
     other.mkdir()
     Run.open(other, replace(COURSE, network={"depth": 4})).save()
