@@ -61,10 +61,10 @@ class Board:
         """How many jobs are in each state."""
         return Counter([live.state for live in self.jobs.values()])
 
-    def let_go_of_vanished(self) -> bool:
+    def let_go_of_vanished(self, busy: Callable[[Live], bool]) -> bool:
         """Forget the jobs whose folders somebody took out of work/; whether there were any. That of a spool which is
-        gone as a whole is another matter."""
-        gone = [live for live in self.jobs.values() if not live.work.path.exists() and live.spool.work.is_dir()]
+        gone as a whole is another matter, and that of a ``busy`` one may just be getting another name."""
+        gone = [each for each in self.jobs.values() if not busy(each) and _is_gone(each)]
         for live in gone:
             del self.jobs[live.id]
             with suppress(OSError):
@@ -202,6 +202,16 @@ class Board:
             listener(live, outcome)
         self.tell("ended", live, outcome=outcome.value, attempts=live.attempts, code=error.code if error else None)
         self.close_albums()
+
+
+def _is_gone(live: Live) -> bool:
+    """Whether the job's folder, and not all of its spool, is gone; a disk that says nothing of it has not said so."""
+    with suppress(OSError):
+        try:
+            live.work.path.lstat()
+        except FileNotFoundError:
+            return live.spool.work.is_dir()
+    return False
 
 
 def _outcome(error: StemdError) -> Outcome:

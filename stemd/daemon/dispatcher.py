@@ -70,7 +70,7 @@ class Dispatcher:
         try:
             return survives(part, *args, **kwargs)
         except FileNotFoundError:
-            if not self.board.let_go_of_vanished():
+            if not self.board.let_go_of_vanished(self.sealer.busy):
                 raise
             return False
 

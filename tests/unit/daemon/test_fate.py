@@ -1,8 +1,11 @@
 """What becomes of a job: seals, runs, failures and cancellations against a real spool, without engine processes."""
 
+import errno
 import math
+import os
 import selectors
 import time
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
@@ -229,7 +232,7 @@ def test_a_job_whose_folder_somebody_took_away_is_let_go(site, spool, told):
     site.seal(other)
     site.board.write_statuses(math.inf)
     dispatcher = Dispatcher.__new__(Dispatcher)
-    dispatcher.board = site.board
+    dispatcher.board, dispatcher.sealer = site.board, site.sealer
     durable.remove_tree(gone.work.path)
     assert not dispatcher.survives(site.runs.start, gone, gone.job, None, 1)
     assert list(site.board.jobs) == [other.id]
@@ -243,6 +246,32 @@ def test_a_job_whose_folder_somebody_took_away_is_let_go(site, spool, told):
 def test_a_spool_that_is_gone_lets_go_of_no_job(site, spool):
     live = site.claimed()
     spool.work.rename(spool.root / "elsewhere")
-    assert not site.board.let_go_of_vanished()
+    assert not site.board.let_go_of_vanished(site.sealer.busy)
     assert list(site.board.jobs) == [live.id]
     (spool.root / "elsewhere").rename(spool.work)
+
+
+def test_a_job_that_just_got_its_name_is_not_let_go_with_one_that_is_gone(site, spool):
+    gone, named = site.claimed(), site.claimed(f"job_uuid: {UUID}\n")
+    durable.remove_tree(gone.work.path)
+    site.sealer.start(named)
+    eventually(lambda: all(future.done() for future in site.sealer._running.values()), 10)
+    assert [work.job_id for work in spool.jobs()] == [UUID], "and the board does not know it by that yet"
+    assert site.board.let_go_of_vanished(site.sealer.busy)
+    site.sealer.tick(0.0)
+    assert list(site.board.jobs) == [UUID]
+    assert site.status(UUID)["stage"] == "queued"
+
+
+def test_a_disk_that_says_nothing_of_a_job_has_not_let_go_of_it(site, monkeypatch):
+    live, real = site.claimed(), Path.stat
+
+    def fails(path, **how):
+        if path == live.work.path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return real(path, **how)
+
+    monkeypatch.setattr(Path, "stat", fails)
+    monkeypatch.setattr(Path, "lstat", lambda path: fails(path, follow_symlinks=False))
+    assert not site.board.let_go_of_vanished(site.sealer.busy)
+    assert list(site.board.jobs) == [live.id]
