@@ -5,6 +5,7 @@ Each word says what one must be allowed to do, and whose job or entry it is abou
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -148,12 +149,10 @@ class Steering:
                 if self._board.get(job_id) is not None:
                     raise StemdError("STEMD-S016", f"job {job_id} is already at work")
                 self._may_return(orphan, job_id)
-                work = self._put_back(scanner.spool, orphan, job_id)
+                work, job = self._put_back(scanner.spool, orphan, job_id)
                 break
         else:
             raise StemdError("STEMD-S016", f"job {job_id} is not in orphan/")
-        record = durable.read_json(work.job)
-        job = Job.from_dict(record) if record else None
         live = Live(scanner.spool, work, job.user_id if job else orphan.parent.name, job)
         if job is not None:
             live.claimed_at, live.need = job.claimed_at, of_job(job)
@@ -166,13 +165,17 @@ class Steering:
             self._dispatcher.sealer.start(live)
         return live.state.value
 
-    def _put_back(self, spool: Spool, orphan: Path, job_id: JobId) -> WorkDir:
+    def _put_back(self, spool: Spool, orphan: Path, job_id: JobId) -> tuple[WorkDir, Job | None]:
+        """The job's folder in work/, and its description if it has one. If it stays there without, it goes on later."""
         try:
-            return recover.put_back(spool, orphan, job_id)
+            work = recover.put_back(spool, orphan, job_id)
+            with durable.io_errors("read a job's description"):
+                record = durable.read_json(work.job)
         except StemdError:
-            if (work := spool.job(job_id)).path.is_dir() and not orphan.exists() and self._board.get(job_id) is None:
-                self._dispatcher.takeover.left(spool, work)
+            if not os.path.lexists(orphan) and self._board.get(job_id) is None:
+                self._dispatcher.takeover.left(spool, spool.job(job_id))
             raise
+        return work, Job.from_dict(record) if record else None
 
     def _why(self, path: Path, person: Person) -> str:
         scanner = self._scanner_of(path)

@@ -129,16 +129,19 @@ def put_back(spool: Spool, orphan: Path, job_id: str) -> WorkDir:
     the job is in orphan/ again. Else it stays in work/, and ``one`` brings it forward.
 
     Raises:
-        StemdError: as ``deliver.retry``; the disk failed.
+        StemdError: as ``deliver.retry``; whatever else the disk did.
     """
     try:
-        return deliver.retry(spool, orphan, job_id)
-    except StemdError:
-        work = spool.job(job_id)
-        if not orphan.exists() and work.error.exists():
-            with suppress(StemdError, OSError):
+        with durable.io_errors("put a failed job back"):
+            return deliver.retry(spool, orphan, job_id)
+    except (StemdError, OSError) as error:
+        with suppress(StemdError, OSError):
+            work = spool.job(job_id)
+            if not orphan.exists() and work.error.exists():
                 _finish_orphan(spool, work, _job(work))
-        raise
+        if isinstance(error, StemdError):
+            raise
+        raise StemdError("STEMD-S014", f"put a failed job back: {error}") from error
 
 
 def _strays(spool: Spool) -> list[Path]:

@@ -1,7 +1,9 @@
 """Each state of SPOOL.md's table, made by the spool's own functions, is recognised, and gets its one action."""
 
+import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -457,6 +459,23 @@ def test_what_cannot_be_put_back_as_a_whole_is_in_orphan_again(way, spool, monke
     again = recover.put_back(spool, orphan, job.job_uuid)
     assert (again.src / "song.wav").read_bytes() == SOURCE
     assert not orphan.exists()
+
+
+def test_whatever_else_the_disk_refuses_of_it_is_told_and_undone_too(way, spool, monkeypatch):
+    work, job = way.sealed()
+    orphan = deliver.to_orphan(spool, work, StemdError("STEMD-A001"), job.user_id)
+    real = Path.unlink
+
+    def unlink(path, **how):
+        if path == work.error:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        real(path, **how)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(StemdError, match="STEMD-R003"):
+        recover.put_back(spool, orphan, job.job_uuid)
+    assert (list(spool.jobs()), list(spool.orphan.glob("*/*"))) == ([], [orphan])
+    assert violations(spool, [SOURCE]) == []
 
 
 def test_what_is_at_work_already_is_left_where_it_is(way, spool):
