@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 
@@ -13,6 +14,7 @@ from stemd.daemon.live import Live
 from stemd.daemon.room import of_job
 from stemd.daemon.runs import Runs
 from stemd.daemon.sealing import Sealer
+from stemd.daemon.surviving import survives
 from stemd.ops import logs
 from stemd.spool import attempts, belongings, durable, ownership, recover
 from stemd.spool.layout import Spool, WorkDir
@@ -31,7 +33,20 @@ class Takeover:
         return len(self._stuck)
 
     def recovered(self, spool: Spool, found: recover.Recovered) -> None:
-        """Take over one job that a restart found in work/."""
+        """Take over one job that a restart found in work/.
+
+        Raises:
+            StemdError: the disk failed; unless the job is on the board by now, ``again`` goes on with it.
+        """
+        try:
+            with durable.io_errors("take over what is in work/"):
+                self._take_over(spool, found)
+        except Exception:
+            if self._board.folder(found.work.job_id) != found.work:
+                self.left(spool, found.work)
+            raise
+
+    def _take_over(self, spool: Spool, found: recover.Recovered) -> None:
         self._board.metrics.recovered.labels(found.found.value).inc()
         job = found.job
         if found.found is recover.Found.STUCK and found.error is not None:
@@ -39,7 +54,7 @@ class Takeover:
             logs.get().error("recovery_failed", job_uuid=found.work.job_id, code=found.error.code, reason=reason)
             user = self._owner_of_stuck(found.work)
             Live(spool, found.work, user, stage="stuck", reason=found.error).write_status()
-            self._stuck.append((spool, found.work))
+            self.left(spool, found.work)
             return
         if found.found is recover.Found.ALBUM:
             self._board.await_album(spool, found.work.job_id)
@@ -75,12 +90,16 @@ class Takeover:
 
     def again(self) -> None:
         """What a restart could not bring forward may go on now, unless it is gone by now: it may have been erased."""
-        stuck, self._stuck = [each for each in self._stuck if each[1].path.exists()], []
-        for spool, work in stuck:
-            if (found := recover.one(spool, work, self._board.folder)) is not None:
-                self.recovered(spool, found)
-                if found.following is not None:
-                    self._sealer.take_new(spool, found.following, self._owner(found.following))
+        for spool, work in list(self._stuck):
+            self._stuck.remove((spool, work))
+            if os.path.lexists(work.path):
+                survives(self._bring_forward, spool, work)
+
+    def _bring_forward(self, spool: Spool, work: WorkDir) -> None:
+        if (found := recover.one(spool, work, self._board.folder)) is not None:
+            self.recovered(spool, found)
+            if found.following is not None:
+                self._sealer.take_new(spool, found.following, self._owner(found.following))
 
     def _restore_wait(self, live: Live) -> None:
         wait = durable.read_json(live.work.not_before) or {"state": JobState.WAITING}

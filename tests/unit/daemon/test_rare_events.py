@@ -96,6 +96,23 @@ def test_what_could_not_be_brought_forward_is_its_owners_and_not_looked_for_once
     assert len([line for line in told if line["event"] == "recovery_failed"]) == 1
 
 
+def test_one_that_still_cannot_be_taken_over_costs_the_others_nothing_and_is_tried_again(site, told):
+    first, second, third = (site.running() for _ in range(3))
+    site.board.jobs.clear()
+    takeover = Takeover(site.board, site.runs, site.sealer)
+    first.work.attempts.rename(first.work.path / "aside")
+    first.work.attempts.mkdir()
+    for live in (first, second, third):
+        takeover.left(site.spool, live.work)
+    takeover.again()
+    assert (set(site.board.jobs), takeover.stuck) == ({second.id, third.id}, 1)
+    assert one(told, "disk_trouble")["code"] == "STEMD-S014"
+    first.work.attempts.rmdir()
+    (first.work.path / "aside").rename(first.work.attempts)
+    takeover.again()
+    assert (set(site.board.jobs), takeover.stuck) == ({first.id, second.id, third.id}, 0)
+
+
 def test_a_stuck_job_that_the_disk_says_nothing_of_is_told_of_all_the_same(site, told, monkeypatch):
     live = site.running()
     site.board.jobs.clear()
