@@ -26,9 +26,8 @@ class Waiting(Site):
     def __init__(self, spool):
         super().__init__(spool)
         self.runs.pool.start = lambda setup, threads, job_id=None: None
-        self.dispatcher = SimpleNamespace(
-            board=self.board, scanners=[SimpleNamespace(spool=spool)], sealer=self.sealer, draining=False
-        )
+        scanners = [SimpleNamespace(spool=spool, look_again=lambda: None)]
+        self.dispatcher = SimpleNamespace(board=self.board, scanners=scanners, sealer=self.sealer, draining=False)
         self.steering = Steering(self.dispatcher, lambda: None, dict)
         self.alarm = Alarm(self.board, self.board.metrics, lambda: None, draining=lambda: self.dispatcher.draining)
 
