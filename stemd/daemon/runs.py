@@ -116,9 +116,12 @@ class Runs:
         return bool(self._made)
 
     def finish_made(self) -> None:
-        """Publish what workers have staged: after the queue was handed out, so that they are busy meanwhile."""
+        """Publish what workers have staged: after the queue was handed out, so that they are busy meanwhile. What was
+        let go of since is nobody's."""
         while self._made:
-            self._staged(*self._made.popleft())
+            live, message = self._made.popleft()
+            if self._board.get(live.id) is live:
+                self._staged(live, message)
 
     def reconcile(self) -> None:
         """Go on with what runs on no worker: its end could not be written down when it came."""

@@ -243,6 +243,19 @@ def test_a_job_whose_folder_somebody_took_away_is_let_go(site, spool, told):
         dispatcher.survives((spool.root / "missing").read_bytes)
 
 
+def test_results_whose_folders_are_gone_end_the_daemon_neither_now_nor_at_the_next_turn(site, told):
+    gone = [site.running() for _ in range(2)]
+    dispatcher = Dispatcher.__new__(Dispatcher)
+    dispatcher.board, dispatcher.sealer = site.board, site.sealer
+    for live in gone:
+        site.runs._made.append((live, {}))
+        durable.remove_tree(live.work.path)
+    assert not dispatcher.survives(site.runs.finish_made)
+    assert site.board.jobs == {}
+    assert dispatcher.survives(site.runs.finish_made)
+    assert {line["job_uuid"] for line in told if line["event"] == "job_vanished"} == {live.id for live in gone}
+
+
 def test_a_spool_that_is_gone_lets_go_of_no_job(site, spool):
     live = site.claimed()
     spool.work.rename(spool.root / "elsewhere")
