@@ -39,7 +39,7 @@ def test_a_cancelled_entry_is_cancelled_whatever_the_state_folder_takes(site, sp
     found = next(each for each in scan(scanner, 0.5) if each.path.name == "song.wav")
     with monkeypatch.context() as patch:
         patch.setattr(intents, "_write", refuse)
-        admission._take(scanner, found)
+        admission._take(scanner, found, True)
         assert (site.board.ended[Outcome.CANCELLED], site.board.jobs) == (1, {})
         assert [durable.read_json(path)["code"] for path in spool.orphan.glob("*/*/error.json")] == ["STEMD-P002"]
         assert scanner.intent(spool.inbox / "song.wav") is None, "another song may come under its name"
