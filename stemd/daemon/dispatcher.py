@@ -167,8 +167,9 @@ class Dispatcher:
         for scanner in self.scanners:
             while scanner.newly_ignored:
                 metrics.ignored_files.labels(scanner.newly_ignored.pop().value).inc()
+        entries = [scanner.counts for scanner in self.scanners]
         for key in ("settling", "refused", "kept"):
-            metrics.inbox_files.labels(key).set(sum(scanner.counts[key] for scanner in self.scanners))
+            metrics.inbox_files.labels(key).set(sum(each[key] for each in entries))
         self._engines.update(self.config.engines, (worker.setup.engine for worker in self.pool.workers))
         for engine in self._engines:
             for kind in WorkerState:

@@ -26,7 +26,7 @@ from stemd.spool.intents import Intent
 from stemd.spool.layout import Spool
 from stemd.spool.settle import Sighting, Times, Tracker, Writers
 
-#: How often what is complete but not taken is looked at again (seconds).
+#: How often what is complete but not taken, for what may pass by itself, is looked at again (seconds).
 _KEPT_INTERVAL = 5.0
 #: However many events arrive, looking takes at most this share of the daemon's time.
 _SCAN_SHARE = 0.2
@@ -113,7 +113,7 @@ class Scanner:
         self._write_waiting()
         if not self._blocked:
             interval = self.watcher.interval
-            self._next_scan = look.looked + (min(_KEPT_INTERVAL, interval) if self._kept else interval)
+            self._next_scan = look.looked + (min(_KEPT_INTERVAL, interval) if self.kept_for else interval)
         self._not_before = max(self._not_before, look.looked + (look.looked - look.started) * (1 / _SCAN_SHARE - 1))
 
     def _look_around(self) -> _Look:
@@ -144,7 +144,8 @@ class Scanner:
         return _Look(started, time.monotonic(), complete, refused, present)
 
     def keep(self, path: Path, reason: StemdError | str) -> None:
-        """A complete entry is not taken now, for ``reason``; it is looked at again soon."""
+        """A complete entry is not taken now, for ``reason``; it is looked at again soon. One that a person keeps, for
+        words only, is so when that person has said that it is over (``look_again``)."""
         self._kept[str(path)] = reason
 
     def is_news(self, path: Path) -> bool:

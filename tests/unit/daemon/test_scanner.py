@@ -8,6 +8,7 @@ import pytest
 
 from stemd.core.config import load
 from stemd.core.errors import StemdError
+from stemd.daemon.dispatcher import Dispatcher
 from stemd.daemon.scanner import Scanner, door_names
 from stemd.spool import intake, probes
 from stemd.spool.intake import Candidate, Refusal
@@ -174,3 +175,30 @@ def test_an_entry_that_changed_since_the_look_settles_anew(scanner, spool, monke
     first.path.unlink()
     (found,) = eventually(lambda: scan(scanner))
     assert (found.path, found.fingerprint[1]) == (other, len(b"half") + len(b"the rest"))
+
+
+@pytest.mark.parametrize(("reason", "soon"), [("held back", False), (StemdError("STEMD-R006"), True)])
+def test_what_a_person_keeps_is_not_looked_at_again_every_few_seconds(scanner, spool, reason, soon):
+    (spool.inbox / "song.wav").write_bytes(b"recording")
+
+    def kept():
+        for found in scanner.scan():
+            scanner.keep(found.path, reason)
+        return scanner.counts["kept"] and not scanner._dirty
+
+    eventually(kept, 5)
+    wait = scanner.due() - time.monotonic()
+    assert (wait < 6) is soon
+    assert 1 < wait < 61
+    scanner.look_again()
+    assert scanner.due() < time.monotonic() + 1, "it is over when it is said"
+
+
+def test_the_entries_of_a_turn_are_counted_once(site, scanner, monkeypatch):
+    real, counted = Scanner.counts.fget, []
+    monkeypatch.setattr(Scanner, "counts", property(lambda self: counted.append(self) or real(self)))
+    dispatcher = Dispatcher(site.board, [scanner], site.runs.pool, site.runs, lambda: None)
+    dispatcher._count()
+    assert counted == [scanner]
+    for part in (dispatcher.prober, dispatcher.quotas, dispatcher.sealer):
+        part.close()
