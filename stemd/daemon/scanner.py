@@ -119,7 +119,8 @@ class Scanner:
     def _look_around(self) -> _Look:
         arrivals = self.watcher.arrivals()
         self._dirty = self._blocked = False
-        self._kept_before, self._kept = frozenset(self._kept), {}
+        self._kept_before = frozenset(path for path, reason in self._kept.items() if isinstance(reason, StemdError))
+        self._kept = {}
         started = time.monotonic()
         refused: dict[str, Refusal] = {}
         complete: deque[tuple[Sighting, Door]] = deque()
@@ -149,7 +150,7 @@ class Scanner:
         self._kept[str(path)] = reason
 
     def is_news(self, path: Path) -> bool:
-        """Whether the entry was not kept at the last look."""
+        """Whether the entry was not kept for an error at the last look: what only a person kept was not told of."""
         return str(path) not in self._kept_before
 
     def intent(self, path: Path) -> Intent | None:
