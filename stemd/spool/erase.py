@@ -35,6 +35,7 @@ from stemd.core.job import SCHEMA_VERSION, JobState, decode_name, encode_name
 from stemd.spool import belongings, durable, handover, holdings, intents, joblock, ledger, sidecar, usage
 from stemd.spool.belongings import Found, Subject
 from stemd.spool.books import Books, bury, is_buried
+from stemd.spool.halt import HaltedError
 from stemd.spool.layout import Spool
 from stemd.spool.steps import step
 from stemd.spool.trail import Trail
@@ -279,6 +280,7 @@ def attempt(config: Config, books: Books, trail: Trail, order: Order) -> dict[st
 
     Raises:
         StemdError: the order stands.
+        HaltedError: so it does; the process ends.
     """
     with _disk_told():
         return carry_out(config, books, trail, order)
@@ -288,7 +290,7 @@ def attempt(config: Config, books: Books, trail: Trail, order: Order) -> dict[st
 def _disk_told() -> Iterator[None]:
     try:
         yield
-    except StemdError:
+    except (StemdError, HaltedError):
         raise
     except OSError as error:
         raise StemdError("STEMD-S014", f"erase: {error.strerror}", detail={"errno": error.errno}) from error

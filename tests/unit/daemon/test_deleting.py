@@ -18,10 +18,11 @@ from stemd.daemon.chronicle import Chronicle
 from stemd.daemon.deleting import Deleting
 from stemd.daemon.live import Live
 from stemd.ops.metrics import Metrics
-from stemd.spool import belongings, erase, sidecar
+from stemd.spool import belongings, erase, halt, sidecar
 from stemd.spool import trail as trails
 from stemd.spool.belongings import Subject
 from stemd.spool.books import Books
+from stemd.spool.halt import HaltedError
 from stemd.spool.trail import Trail
 from tests.support.daemon import eventually
 from tests.unit.spool.conftest import Way
@@ -215,3 +216,21 @@ def test_a_long_list_comes_in_pieces_and_is_whole(office, monkeypatch):
     assert len(listed["jobs"]) == 5
     assert sorted(each["path"] for each in listed["items"]) == sorted(map(str, [*folders, folders[0].parent]))
     assert ask(0)["result"].keys() == listed.keys()
+
+
+def test_an_erasure_that_a_stop_interrupts_is_no_fault_and_is_gone_on_with(office):
+    target, _ = office.way.published()
+    number = office.ask(ADMIN, op="erase", user="everyone")
+    task = office.deleting._tasks[number]
+    eventually(task.ordered.done, 30)
+    halt.order()
+    try:
+        with capture_logs() as told:
+            office.turn(time.monotonic())
+    finally:
+        halt.withdraw()
+    assert isinstance(task.future.exception(), HaltedError)
+    assert told == []
+    receipts, failed = erase.resume(office.config, office.books, office.trail)
+    assert ([each["verified"] for each in receipts], failed) == ([True], [])
+    assert not target.exists()
