@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from stemd.core.access import by_uid
 from stemd.core.errors import StemdError
 from stemd.core.job import JobState
 from stemd.ops.jobs import JobView, reason_of
-from stemd.spool import deliver, durable, erase, intents, joblock, moved, ownership, probes, recover, sidecar
+from stemd.spool import attempts, deliver, durable, erase, intents, joblock, moved, ownership, probes, recover, sidecar
 from stemd.spool.books import Books
 from stemd.spool.intents import Intent
 from stemd.spool.layout import Spool, WorkDir
@@ -96,7 +96,10 @@ def release(config: Config, view: JobView) -> str:
         return _decide(config, view, None, JobState.WAITING.value)
     state, job_id = JobState.WAITING.value, view.job_uuid or ""
     with _owned(view.spool):
-        _unfinished(view.spool, job_id).not_before.unlink(missing_ok=True)
+        work = _unfinished(view.spool, job_id)
+        work.not_before.unlink(missing_ok=True)
+        with suppress(StemdError):  # without it the job is taken for one that waited all the time
+            attempts.record_release(work.attempts)
         _note(view.spool, job_id, state=state, stage="released", reason=None)
     return state
 

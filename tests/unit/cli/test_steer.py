@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import pytest
 
@@ -155,7 +156,7 @@ def test_what_root_does_by_hand_the_service_goes_on_with(public_site, handed_dow
     def start():
         return {found.work.job_id: found.found for found in recover.recover(site.spool)}
 
-    found = {failed: recover.Found.WAITING, held: recover.Found.CLAIMED}
+    found = {failed: recover.Found.WAITING, held: recover.Found.WORKING}
     assert in_child(start, uid=SERVICE, group=GROUP) == found
     assert site.json("status", cancelled)["state"] == "cancelled"
 
@@ -186,8 +187,10 @@ def test_hold_and_release_a_job(site):
     assert site.json("status", job_id)["state"] == "held"
     (found,) = recover.recover(site.spool)
     assert found.found is recover.Found.WAITING, "a daemon keeps it held"
+    before = time.time()
     assert site.run("release", job_id).exit_code == 0
     assert site.json("status", job_id)["state"] == "waiting"
+    assert attempts.read(site.spool.job(job_id).attempts).put_back_at >= before, "the next daemon knows since when"
 
 
 def test_what_is_to_be_erased_is_not_put_back_by_hand_either(site):
