@@ -30,6 +30,8 @@ LEAST_SOUND = 1024
 _OGG_BEGINNING = re.compile(rb"OggS\0[\x02\x06].{20}\x01.(?:\x01vorbis|OpusHead|\x7fFLAC|Speex   )", re.DOTALL)
 _OGG_MARK = 36
 _PIECE = 1 << 20
+#: Bytes to look at in each of so many places.
+_LOOK, _PLACES = 4096, 1000
 #: Bytes per sample of AU's uncompressed encodings (8-bit law, PCM, float).
 _AU_WIDTHS = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
 
@@ -101,15 +103,22 @@ def _are_chunks(file: BinaryIO, order: str, at: int, whole: int) -> bool:
 
 
 def _is_filling(file: BinaryIO, at: int, whole: int) -> bool:
-    """Whether there are zeros alone from ``at`` on, or next to nothing or a tag behind them."""
+    """Whether there are zeros alone from ``at`` on, or next to nothing or a tag behind them.
+
+    After a mebibyte of zeros the rest is only looked at in some places: there may be many gigabytes of it.
+    """
     file.seek(at)
-    while piece := file.read(_PIECE):
-        if sound := piece.lstrip(b"\0"):
-            at += len(piece) - len(sound)
-            file.seek(at)
-            return whole - at < LEAST_SOUND or file.read(16).startswith(_TAGS)
-        at += len(piece)
-    return True
+    head = file.read(_PIECE)
+    if sound := head.lstrip(b"\0"):
+        at += len(head) - len(sound)
+        return whole - at < LEAST_SOUND or sound.startswith(_TAGS)
+    places = range(at, whole - LEAST_SOUND, max(_LOOK, (whole - at) // _PLACES))
+    return not any(_is_sound(file, place) for place in places)
+
+
+def _is_sound(file: BinaryIO, at: int) -> bool:
+    file.seek(at)
+    return bool(file.read(_LOOK).strip(b"\0"))
 
 
 def _wave(file: BinaryIO, order: str) -> DataChunk | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import subprocess
 import threading
@@ -12,6 +13,7 @@ import pytest
 import soundfile
 
 from stemd.core.errors import StemdError
+from stemd.engines.audio import containers
 from stemd.engines.audio.decode import open_source
 from tests.support.pictures import JPEG
 from tests.unit.engines.audio import readers
@@ -279,6 +281,32 @@ def test_damaged_metadata_behind_a_wav_is_no_sound(tmp_path, after, form):
     source = open_source(path)
     assert sum(len(block) for block in source.blocks()) == 3000
     assert source.warnings == []
+
+
+class Counting(io.FileIO):
+    """A file that knows how many bytes were read of it."""
+
+    count = 0
+
+    def read(self, size=-1):
+        self.count += len(found := super().read(size))
+        return found
+
+
+@pytest.mark.parametrize("sound", [False, True])
+def test_gigabytes_of_zeros_behind_a_wav_are_not_read(tmp_path, sound):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.full((3000, 1), 0.5), RATE, "PCM_U8")
+    whole = 30 << 30
+    with path.open("r+b") as file:
+        file.truncate(whole)
+        if sound:
+            file.seek(whole // 2)
+            file.write(b"\1\2" * (whole // 1000))
+    with Counting(path) as file:
+        assert containers.unclaimed(file, containers.data_chunk(file)) == (whole - 3044 if sound else 0)
+        assert file.count < 16 << 20
+    assert open_source(path).probe.declared == (whole - 44 if sound else 3000)
 
 
 def test_what_a_form_claims_is_no_sound_whatever_it_is_called(tmp_path):
