@@ -117,24 +117,27 @@ def test_cut_short(tmp_path, name, container):
     assert fails(path) == "STEMD-A002"
 
 
-@pytest.mark.parametrize(
-    ("container", "subtype", "channels", "rate"),
-    [
-        ("AVR", "PCM_16", 2, RATE), ("AVR", "PCM_S8", 1, RATE), ("SVX", "PCM_16", 1, RATE), ("SVX", "PCM_S8", 1, RATE),
-        ("NIST", "PCM_24", 2, RATE), ("VOC", "PCM_16", 2, RATE), ("VOC", "PCM_U8", 1, RATE),
-        ("MAT4", "PCM_16", 2, RATE), ("MAT4", "DOUBLE", 1, RATE), ("MAT5", "FLOAT", 2, RATE),
-        ("MAT5", "PCM_U8", 1, RATE), ("MPC2K", "PCM_16", 2, RATE), ("MPC2K", "PCM_16", 1, RATE),
-        ("WVE", "ALAW", 1, 8000), ("SDS", "PCM_16", 1, RATE), ("SDS", "PCM_24", 1, RATE), ("AU", "PCM_24", 2, RATE),
-        ("WAV", "PCM_16", 2, RATE),
-    ],
+STATING = (
+    ("AVR", "PCM_16", 2, RATE), ("AVR", "PCM_S8", 1, RATE), ("SVX", "PCM_16", 1, RATE), ("SVX", "PCM_S8", 1, RATE),
+    ("NIST", "PCM_24", 2, RATE), ("VOC", "PCM_16", 2, RATE), ("VOC", "PCM_U8", 1, RATE), ("MAT4", "PCM_16", 2, RATE),
+    ("MAT4", "DOUBLE", 1, RATE), ("MAT5", "FLOAT", 2, RATE), ("MAT5", "PCM_U8", 1, RATE), ("MPC2K", "PCM_16", 2, RATE),
+    ("MPC2K", "PCM_16", 1, RATE), ("WVE", "ALAW", 1, 8000), ("SDS", "PCM_16", 1, RATE), ("SDS", "PCM_24", 1, RATE),
+    ("AU", "PCM_24", 2, RATE), ("WAV", "PCM_16", 2, RATE),
 )  # fmt: skip
-@pytest.mark.parametrize("endian", ["FILE", "BIG", "LITTLE"])
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype", "channels", "rate", "endian"),
+    [
+        (*each, endian)
+        for each in STATING
+        for endian in ("FILE", "BIG", "LITTLE")
+        if soundfile.check_format(*each[:2], endian)
+    ],
+)
 def test_cut_short_in_any_container_that_states_its_length(tmp_path, container, subtype, channels, rate, endian):
     path = tmp_path / "sound"
-    try:
-        soundfile.write(path, tone(5000, rate, channels), rate, subtype, endian, container)
-    except (soundfile.LibsndfileError, ValueError):
-        pytest.skip("there is no such byte order")
+    soundfile.write(path, tone(5000, rate, channels), rate, subtype, endian, container)
     source = open_source(path)
     assert sum(len(block) for block in source.blocks()) == 5000
     assert source.warnings == []
