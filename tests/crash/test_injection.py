@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -241,10 +242,23 @@ class Bench:
             shutil.rmtree(folder)
 
 
+#: With one thread that seals, so that the one which is hit is the one that has the job.
+_ONE_SEALER = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from stemd.cli.main import main
+from stemd.daemon import sealing
+sealing.ThreadPoolExecutor = lambda count, **how: ThreadPoolExecutor(1, **how)
+main(sys.argv[3:])
+"""
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     stub, retry = {"engine": "stub", "model": "stub"}, {"base": "20ms", "cap": "50ms"}
-    with Daemon(tmp_path_factory.mktemp("bench"), defaults=stub, retry=retry) as daemon:
+    daemon = Daemon(tmp_path_factory.mktemp("bench"), defaults=stub, retry=retry)
+    daemon.python = [sys.executable, "-c", _ONE_SEALER]
+    with daemon:
         yield Bench(daemon)
 
 
